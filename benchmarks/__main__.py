@@ -1,0 +1,61 @@
+"""`python -m benchmarks`: measures the main job on this machine.
+
+What belongs here: its options and the order of its work. What does not: cases and measuring.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.cases import CASES, Bench, Result
+from benchmarks.measure import BenchmarkError
+from benchmarks.report import as_markdown, describe_setting, write_results
+from benchmarks.workload import find_days
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A month instead of a year, one run each; writes quick.*.")
+    ] = False,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"Only this case; may be repeated: {', '.join(CASES)}."),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each thing; the median counts.")] = 3,
+    results: Annotated[Path, typer.Option(help="Folder for latest.json and latest.md.")] = RESULTS,
+) -> None:
+    """Measure the main job; results of all cases are written down, those of single ones only shown."""
+    unknown = sorted(set(case or []) - set(CASES))
+    if unknown:
+        raise typer.BadParameter(f"unknown case {', '.join(unknown)}; known: {', '.join(CASES)}")
+    with tempfile.TemporaryDirectory(prefix="etl_assets_bench_") as scratch:
+        bench = Bench(
+            days=find_days(Path(scratch), quick=quick),
+            scratch=Path(scratch),
+            runs=1 if quick else runs,
+            quick=quick,
+        )
+        setting = describe_setting(bench.days, bench.runs)
+        found: list[Result] = []
+        for name in case or CASES:
+            typer.echo(f"{name} ...", err=True)
+            try:
+                found += CASES[name](bench)
+            except BenchmarkError as error:
+                typer.echo(f"error: case {name}: {error}", err=True)
+                sys.exit(1)
+    typer.echo(as_markdown(setting, found))
+    if not case:
+        for path in write_results(results, "quick" if quick else "latest", setting, found):
+            typer.echo(f"written: {path}", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

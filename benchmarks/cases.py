@@ -1,0 +1,153 @@
+"""The cases: what is measured, each a function that gives a result.
+
+What belongs here: one function a case, and the table of them. What does not: how a process is measured, how results are
+written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Measurement, measure, medians
+from benchmarks.workload import Days, backfill, clean_environment, rows_of, served
+from etl_assets.demo.server import spawn_source
+
+LARGE_DAY = date(2024, 1, 3)
+IMPORTS = ("import dagster", "import etl_assets.definitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a case found.
+
+    Attributes:
+        name: The case.
+        what: One sentence on what was measured.
+        figures: The figures by name: medians over the runs, sizes and ratios.
+        walls: Seconds of each run, for judging how steady they are.
+    """
+
+    name: str
+    what: str
+    figures: dict[str, float]
+    walls: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every case is given.
+
+    Attributes:
+        days: The days to load.
+        scratch: A folder for warehouses, emptied afterwards.
+        runs: How often each thing is measured.
+        quick: Whether to take smaller sizes.
+    """
+
+    days: Days
+    scratch: Path
+    runs: int
+    quick: bool
+
+
+Case = Callable[[Bench], list[Result]]
+
+
+def year_of_order_lines(bench: Bench) -> list[Result]:
+    """Load every day of order lines into an empty warehouse, and then once more with nothing changed."""
+    days = bench.days
+    first_loads, repeats = [], []
+    with served(days) as source:
+        for number in range(bench.runs):
+            folder = bench.scratch / f"order_lines_{number}"
+            first_loads.append(backfill(source, folder, "shop/order_lines", days.first, days.last))
+            repeats.append(backfill(source, folder, "shop/order_lines", days.first, days.last))
+    load = _loading("order_lines", f"{days.count} days of order lines into an empty warehouse", first_loads)
+    again = _loading("order_lines_again", "The same days again, nothing changed", repeats)
+    again.figures["share_of_first_load"] = again.figures["wall_seconds"] / load.figures["wall_seconds"]
+    return [load, again]
+
+
+def year_of_orders(bench: Bench) -> list[Result]:
+    """Load every day of orders, which are merged by key, into an empty warehouse."""
+    days = bench.days
+    with served(days) as source:
+        runs = [
+            backfill(source, bench.scratch / f"orders_{number}", "shop/orders", days.first, days.last)
+            for number in range(bench.runs)
+        ]
+    return [_loading("orders", f"{days.count} days of orders into an empty warehouse", runs)]
+
+
+def one_day(bench: Bench) -> list[Result]:
+    """Load a single day: mostly the cost of starting."""
+    day = bench.days.busy_day
+    with served(bench.days) as source:
+        runs = [
+            backfill(source, bench.scratch / f"one_day_{number}", "shop/order_lines", day, day)
+            for number in range(bench.runs)
+        ]
+    return [_loading("one_day", f"One day of order lines ({day}) into an empty warehouse", runs)]
+
+
+def imports(bench: Bench) -> list[Result]:
+    """Import dagster, and the project's definitions, each in fresh processes, by turns."""
+    environment = clean_environment(ETL_DATA_DIR=str(bench.scratch / "imports"))
+    runs: dict[str, list[Measurement]] = {statement: [] for statement in IMPORTS}
+    # One round that does not count: it writes byte code and fills the system's file cache.
+    for number in range(bench.runs * 2 + 1):
+        for statement in IMPORTS:
+            run = measure([sys.executable, "-c", statement], environment)
+            if number:
+                runs[statement].append(run)
+    alone, ours = (medians(runs[statement]) for statement in IMPORTS)
+    figures = {
+        "dagster_seconds": alone["wall_seconds"],
+        "definitions_seconds": ours["wall_seconds"],
+        "added_seconds": ours["wall_seconds"] - alone["wall_seconds"],
+        "times_dagster": ours["wall_seconds"] / alone["wall_seconds"],
+        "definitions_peak_mib": ours["peak_mib"],
+    }
+    walls = [run.wall for run in runs[IMPORTS[1]]]
+    return [Result("imports", "`import etl_assets.definitions` against `import dagster`", figures, walls)]
+
+
+def large_day(bench: Bench) -> list[Result]:
+    """Load a day of a million generated lines, and a tenth of it, to see how memory grows."""
+    large = 100_000 if bench.quick else 1_000_000
+    results = [_day_of(bench, size) for size in (large // 10, large)]
+    small, big = results
+    big.figures["peak_to_tenth_of_the_day"] = big.figures["peak_mib"] / small.figures["peak_mib"]
+    return results
+
+
+def _day_of(bench: Bench, lines: int) -> Result:
+    with spawn_source(lines_per_day=lines, now="2024-02-01T00:00:00Z") as source:
+        runs = [
+            backfill(
+                source, bench.scratch / f"day_{lines}_{number}", "shop/order_lines", LARGE_DAY, LARGE_DAY
+            )
+            for number in range(bench.runs)
+        ]
+    return _loading(f"day_of_{lines}", f"One generated day of {lines:,} order lines", runs)
+
+
+def _loading(name: str, what: str, runs: list[Measurement]) -> Result:
+    rows = rows_of(runs[-1])
+    figures: dict[str, Any] = {**medians(runs), **rows}
+    figures["rows_per_second"] = rows["extracted"] / figures["wall_seconds"]
+    return Result(name, what, figures, [run.wall for run in runs])
+
+
+CASES: dict[str, Case] = {
+    "order-lines": year_of_order_lines,
+    "orders": year_of_orders,
+    "one-day": one_day,
+    "imports": imports,
+    "large-day": large_day,
+}

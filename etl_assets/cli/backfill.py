@@ -1,0 +1,220 @@
+"""The command `etl-assets backfill`: loads a range of days in this process.
+
+What belongs here: its options, and the order of its work. What does not: the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from etl_assets.cli.progress import CollectingReporter
+    from etl_assets.cli.results import BackfillResult, MartResultRow
+    from etl_assets.orchestration.backfill import RunResult
+    from etl_assets.settings import Settings
+    from etl_assets.streams.base import Stream
+    from etl_assets.streams.discovery import StreamCatalogue
+
+
+def backfill(
+    selection: Annotated[
+        list[str] | None,
+        typer.Argument(help="Streams such as shop/orders, or a source such as shop; all when none is named."),
+    ] = None,
+    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day, YYYY-MM-DD.")] = "",
+    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day, included.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
+    ] = False,
+    confirm_empty: Annotated[
+        bool,
+        typer.Option("--confirm-empty", help="Accept that the source has no rows for a day that holds some."),
+    ] = False,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Load again from landing, without asking the source.")
+    ] = False,
+) -> int:
+    """Load days of streams and rebuild the marts they feed; both ends are included.
+
+    Runs in this process and is recorded in the Dagster instance that the UI shows. Exit code 0 when every day was
+    published, 1 when some were not, 2 for wrong usage.
+    """
+    from etl_assets.cli.days import day_range
+    from etl_assets.cli.results import print_result
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.failures import ConfigurationError
+    from etl_assets.settings import load_settings
+    from etl_assets.streams.discovery import discover_streams
+
+    if not first or not last:
+        missing = "--from" if not first else "--to"
+        raise ConfigurationError(
+            f"{missing} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
+        )
+    days = day_range(first, last)
+    settings = load_settings()
+    catalogue = discover_streams()
+    result = run_backfill(
+        settings,
+        catalogue,
+        catalogue.select(selection or []),
+        days,
+        quiet=as_json,
+        confirm_empty=confirm_empty,
+        replay=replay,
+    )
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        print_result(make_console(), result)
+    return result.exit_code
+
+
+def run_backfill(
+    settings: Settings,
+    catalogue: StreamCatalogue,
+    streams: Sequence[Stream],
+    days: Sequence[date],
+    *,
+    quiet: bool = False,
+    confirm_empty: bool = False,
+    replay: bool = False,
+) -> BackfillResult:
+    """Load days of streams, then rebuild the marts that read them.
+
+    Args:
+        settings: Where everything is.
+        catalogue: All streams.
+        streams: Those to load.
+        days: Consecutive days.
+        quiet: Show no progress.
+        confirm_empty: Accept that days which hold rows become empty.
+        replay: Load again from landing, without asking the source.
+
+    Raises:
+        EtlError: If nothing could be begun.
+    """
+    from etl_assets.cli.progress import make_reporter
+    from etl_assets.cli.results import BackfillResult, total
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.marts.catalogue import discover_marts
+
+    started = time.monotonic()
+    console = make_console(stderr=True)
+    settings = _adjusted(settings, days, console, quiet=quiet)
+    if not replay:
+        _check_sources(settings, streams)
+    marts = [mart for mart in discover_marts() if {stream.id for stream in streams} & set(mart.reads)]
+    reporter = make_reporter(console, {stream.id: len(days) for stream in streams}, quiet=quiet)
+    try:
+        runs, mart_rows = _execute(
+            settings, catalogue, streams, days, marts, reporter, confirm_empty=confirm_empty, replay=replay
+        )
+    finally:
+        reporter.close()
+    loads = runs[: len(runs) - 1] if marts else runs
+    return BackfillResult(
+        streams=total(list(reporter.outcomes.values()), [stream.id for stream in streams]),
+        marts=mart_rows,
+        run_ids=[run.run_id for run in runs],
+        seconds=time.monotonic() - started,
+        problem=_unexplained(loads, reporter),
+    )
+
+
+def _execute(
+    settings: Settings,
+    catalogue: StreamCatalogue,
+    streams: Sequence[Stream],
+    days: Sequence[date],
+    marts: Sequence[Any],
+    reporter: CollectingReporter,
+    *,
+    confirm_empty: bool,
+    replay: bool,
+) -> tuple[list[RunResult], list[MartResultRow]]:
+    # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
+    from etl_assets.orchestration.instance import opened_instance
+
+    with opened_instance(settings) as instance:
+        from etl_assets.build import build_definitions
+        from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
+        from etl_assets.resources.progress import PROGRESS, progress_resource
+
+        definitions = build_definitions(
+            settings, streams=catalogue, resources={PROGRESS: progress_resource(reporter)}
+        )
+        _check_warehouse(settings)
+        runs = [
+            load_days(definitions, instance, streams, part, confirm_empty=confirm_empty, replay=replay)
+            for part in runs_of(days, settings.partitions_per_run)
+        ]
+        if not marts:
+            return runs, []
+        run = rebuild_marts(definitions, instance, marts)
+        return [*runs, run], [_mart_row(mart.name, run) for mart in marts]
+
+
+def _adjusted(settings: Settings, days: Sequence[date], console: Any, *, quiet: bool) -> Settings:
+    """Fit the settings to a command line: a day before the first partition is loaded, and logs leave the bars alone."""
+    from dataclasses import replace
+
+    if days[0] < settings.start_date:
+        if not quiet:
+            console.print(
+                f"note: {days[0]} is before the first partition, {settings.start_date}; the UI shows these days "
+                f"only with ETL_START_DATE={days[0]}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        settings = replace(settings, start_date=days[0])
+    if settings.log_format == "console" and not os.environ.get("ETL_LOG_LEVEL"):
+        settings = replace(settings, log_level="ERROR" if quiet else "CRITICAL")
+    return settings
+
+
+def _check_sources(settings: Settings, streams: Sequence[Stream]) -> None:
+    """Say at once that a server is not there, rather than once per day."""
+    from etl_assets.sources.reachable import ensure_reachable
+    from etl_assets.sources.registry import open_reader
+    from etl_assets.streams.base import RestSource
+
+    for source in {stream.source.name: stream.source for stream in streams}.values():
+        found = settings.source(source.name)
+        open_reader(source, found).close()
+        if isinstance(source, RestSource):
+            ensure_reachable(source.name, found)
+
+
+def _check_warehouse(settings: Settings) -> None:
+    """Say at once that the warehouse cannot be used, before anything is asked of a source."""
+    from etl_assets.pipeline.environment import open_warehouse
+
+    with open_warehouse(settings).session("check before a backfill"):
+        pass
+
+
+def _mart_row(name: str, run: RunResult) -> MartResultRow:
+    from etl_assets.cli.results import MartResultRow
+    from etl_assets.orchestration.keys import mart_key
+
+    found = run.metadata.get(mart_key(name))
+    if found is None:
+        return MartResultRow(name, 0, 0, "; ".join(run.failures.values()) or "not rebuilt")
+    return MartResultRow(name, int(found["dates_rebuilt"]), int(found["dagster/row_count"]))
+
+
+def _unexplained(runs: Sequence[RunResult], reporter: CollectingReporter) -> str:
+    """Give the error of a run that failed although every day that it told of was published."""
+    failed = [run for run in runs if not run.success]
+    if not failed or any(not outcome.status.is_published for outcome in reporter.outcomes.values()):
+        return ""
+    return "; ".join(failed[0].failures.values()) or f"run {failed[0].run_id} failed"

@@ -1,0 +1,70 @@
+"""The command `etl-assets demo`: the whole way once, with nothing to set up.
+
+What belongs here: the demo source behind a backfill of the last 30 days, and telling where things are. What does not:
+anything that a real user's load would not do as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from etl_assets.settings import Settings
+
+DEMO_DAYS = 30
+
+
+def demo(
+    days: Annotated[
+        int, typer.Option(min=1, max=365, help="Full days to load, up to yesterday.")
+    ] = DEMO_DAYS,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
+    ] = False,
+) -> int:
+    """Start the demo source, load its last 30 full days into the warehouse and show the result."""
+    from etl_assets.cli.backfill import run_backfill
+    from etl_assets.cli.days import days_between, last_full_day
+    from etl_assets.cli.results import print_result
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.demo.server import spawn_source
+    from etl_assets.settings import DEMO_TOKEN, load_settings
+    from etl_assets.streams.discovery import discover_streams
+
+    console = make_console()
+    last = last_full_day()
+    span = days_between(last - timedelta(days=days - 1), last)
+    catalogue = discover_streams()
+    with spawn_source(token=DEMO_TOKEN) as source:
+        os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
+        settings = load_settings()
+        if not as_json:
+            console.print(
+                f"demo shop on {source.url}; loading {len(span)} days, {span[0]} to {span[-1]}",
+                highlight=False,
+            )
+        result = run_backfill(settings, catalogue, list(catalogue.values()), span, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        print_result(console, result)
+        _print_places(console, settings)
+    return result.exit_code
+
+
+def _print_places(console: Console, settings: Settings) -> None:
+    places = (
+        ("warehouse", str(settings.warehouse_path)),
+        ("landing", str(settings.landing_dir)),
+        ("report", "etl-assets status shows how each stream stands; an HTML report is planned"),
+        ("Dagster UI", "make ui, then http://127.0.0.1:3000"),
+    )
+    for name, place in places:
+        console.print(f"{name + ':':<12}{place}", highlight=False, soft_wrap=True)

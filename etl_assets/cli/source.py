@@ -1,0 +1,98 @@
+"""The command ``etl-assets source``: the demo source alone.
+
+What belongs here: its options, and turning bad ones into one-line errors. What does not: what the source
+does.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl_assets.failures import ConfigurationError
+
+
+def source(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 8765,
+    host: Annotated[str, typer.Option(help="Name or address to listen on.")] = "127.0.0.1",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Serve the retail day files YYYY-MM-DD.csv of this folder."),
+    ] = None,
+    token: Annotated[
+        str, typer.Option(envvar="ETL_SHOP_TOKEN", show_default=False, help="Bearer token to ask for.")
+    ] = "demo-token",
+    now: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop the shop's clock at this time, 2025-01-31T08:00:00Z say."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes other generated days and other faults.")] = 0,
+    lines_per_day: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Exact size of generated days. [default: 300 to 600]"),
+    ] = None,
+    errors: Annotated[float, typer.Option(metavar="SHARE", help="Share of requests answered 5xx.")] = 0.0,
+    rate_limited: Annotated[float, typer.Option(metavar="SHARE", help="Share answered 429.")] = 0.0,
+    cut_off: Annotated[float, typer.Option(metavar="SHARE", help="Share cut off in mid-body.")] = 0.0,
+    html: Annotated[float, typer.Option(metavar="SHARE", help="Share answered by an HTML page.")] = 0.0,
+    latency: Annotated[float, typer.Option(metavar="SECONDS", help="Wait before every answer.")] = 0.0,
+    down: Annotated[bool, typer.Option("--down", help="Close every connection without an answer.")] = False,
+    schema_drift: Annotated[
+        bool, typer.Option("--schema-drift", help="Add an unknown field to every record.")
+    ] = False,
+    rename_field: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=NEW", help="Give a field another name; may be repeated.")
+    ] = None,
+    fail_day: Annotated[
+        list[str] | None, typer.Option(metavar="YYYY-MM-DD", help="Answer 422 for this day; may be repeated.")
+    ] = None,
+    empty_day: Annotated[
+        list[str] | None, typer.Option(metavar="YYYY-MM-DD", help="No rows for this day; may be repeated.")
+    ] = None,
+    stop_with_input: Annotated[bool, typer.Option("--stop-with-input", hidden=True)] = False,
+) -> None:
+    """Serve the demo shop's API until interrupted: retail day files with --data, else generated days."""
+    # Imported here so that the help of the other commands does not wait for a web server.
+    from etl_assets.demo.app import create_app
+    from etl_assets.demo.clock import Clock, parse_time
+    from etl_assets.demo.faults import Faults
+    from etl_assets.demo.server import address_of, listen, make_shop, serve
+
+    try:
+        faults = Faults(
+            errors=errors,
+            rate_limited=rate_limited,
+            cut_off=cut_off,
+            html=html,
+            latency=latency,
+            down=down,
+            schema_drift=schema_drift,
+            renamed_fields=_renamed(rename_field or []),
+            fail_days=fail_day or [],
+            empty_days=empty_day or [],
+            seed=seed,
+        )
+        clock = Clock(fixed=parse_time(now, name="--now") if now else None)
+        shop = make_shop(data, seed=seed, lines_per_day=lines_per_day)
+        listener = listen(host, port)
+    except (ConfigurationError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(f"The shop listens on {address_of(listener)} and serves {shop.label}; stop it with Ctrl-C.")
+    sys.stdout.flush()
+    stop_with = sys.stdin.buffer if stop_with_input else None
+    serve(create_app(shop, token=token, clock=clock, faults=faults), listener, stop_with=stop_with)
+
+
+def _renamed(pairs: list[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for pair in pairs:
+        old, _, new = pair.partition("=")
+        names[old] = new
+    if not all(old and new for old, new in names.items()):
+        raise ValueError("--rename-field needs an old and a new name, such as country=land")
+    return names

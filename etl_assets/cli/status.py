@@ -1,0 +1,129 @@
+"""The command `etl-assets status`: how far each stream is, day by day.
+
+What belongs here: its options and its table. What does not: reading the bookkeeping (`etl_assets.warehouse.status`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from rich.console import Console
+
+    from etl_assets.settings import Settings
+    from etl_assets.sources.circuit import CircuitState
+    from etl_assets.warehouse.status import PartitionStatus, StreamStatus
+
+SHOWN_PROBLEMS = 20
+
+
+def status(
+    selection: Annotated[
+        list[str] | None, typer.Argument(help="Streams or sources; all when none is named.")
+    ] = None,
+    first: Annotated[
+        str, typer.Option("--from", metavar="DAY", help="First day. [default: first partition]")
+    ] = "",
+    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day. [default: yesterday]")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+) -> int:
+    """Show days published, withheld, failed and missing per stream, and how far each was read."""
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.settings import load_settings
+    from etl_assets.sources.circuit_file import read_circuits
+    from etl_assets.streams.discovery import discover_streams
+
+    settings = load_settings()
+    stream_ids = [stream.id for stream in discover_streams().select(selection or [])]
+    circuits = read_circuits(settings.state_dir)
+    streams, problems, days = _read(settings, stream_ids, first, last)
+    if as_json:
+        found = {
+            "from": days[0],
+            "to": days[-1],
+            "streams": [asdict(row) for row in streams],
+            "problems": [asdict(row) for row in problems],
+            "circuits": {source: asdict(state) for source, state in circuits.items()},
+        }
+        typer.echo(json.dumps(found, indent=2, default=str))
+    else:
+        console = make_console()
+        _print(console, streams, problems, days)
+        for line in circuit_lines(circuits):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
+    """Say, one line each, which sources are not asked as usual.
+
+    Args:
+        circuits: States by name of the source.
+    """
+    return [
+        f"source {source}: circuit {state.state.replace('_', ' ')} since {state.since:%Y-%m-%d %H:%M:%S} UTC "
+        f"(failures in a row: {state.failures:,}), last error: {state.last_error}"
+        for source, state in circuits.items()
+        if state.state != "closed"
+    ]
+
+
+def _read(
+    settings: Settings, stream_ids: list[str], first: str, last: str
+) -> tuple[list[StreamStatus], list[PartitionStatus], list[date]]:
+    from etl_assets.cli.days import last_full_day
+    from etl_assets.pipeline.environment import open_warehouse
+    from etl_assets.warehouse.status import first_partition, partition_status, stream_status
+
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
+        days = _days(first, last, settings.start_date, last_full_day())
+        return stream_status(None, stream_ids, days), [], days
+    with warehouse.read("etl-assets status") as connection:
+        start = min(first_partition(connection) or settings.start_date, settings.start_date)
+        days = _days(first, last, start, last_full_day())
+        problems = [
+            entry
+            for stream_id in stream_ids
+            for entry in partition_status(connection, stream_id, days)
+            if not entry.status.is_published
+        ]
+        return stream_status(connection, stream_ids, days), problems, days
+
+
+def _days(first: str, last: str, start: date, end: date) -> list[date]:
+    from etl_assets.cli.days import day_range
+
+    return day_range(first or start.isoformat(), last or max(start, end).isoformat())
+
+
+def _print(
+    console: Console, streams: list[StreamStatus], problems: list[PartitionStatus], days: list[date]
+) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stream", no_wrap=True)
+    for name in ("published", "with warnings", "withheld", "failed", "missing", "rows"):
+        table.add_column(name, justify="right")
+    table.add_column("watermark (UTC)")
+    table.add_column("last load (UTC)")
+    for row in streams:
+        counts = (row.published, row.published_with_warnings, row.withheld, row.failed, row.missing, row.rows)
+        times = (
+            f"{moment:%Y-%m-%d %H:%M}" if moment else "-" for moment in (row.watermark, row.last_loaded_at)
+        )
+        table.add_row(row.stream, *(f"{number:,}" for number in counts), *times)
+    console.print(f"{days[0]} to {days[-1]}, {len(days):,} days", highlight=False)
+    console.print(table)
+    for entry in problems[:SHOWN_PROBLEMS]:
+        text = f"{entry.stream} {entry.partition} {entry.status}: {entry.message}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if len(problems) > SHOWN_PROBLEMS:
+        console.print(f"and {len(problems) - SHOWN_PROBLEMS} more; see --json", highlight=False)

@@ -1,0 +1,5 @@
+"""What Dagster loads."""
+
+from etl_assets.build import build_definitions
+
+defs = build_definitions()

@@ -1,0 +1,221 @@
+"""The Shop API as a Starlette application.
+
+What belongs here: paths, parameters, paging, caching headers, compression. What does not: the records
+themselves (see `shop`), faults (see `faults` and `middleware`), the control endpoints (see `control`),
+running a server (see `server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from etl_assets.demo.clock import Clock, parse_time
+from etl_assets.demo.control import control_routes
+from etl_assets.demo.faults import Decider, Faults
+from etl_assets.demo.middleware import Authorisation, FaultyConnection, Stats, error_response
+from etl_assets.demo.shop import FIRST_SECOND, LAST_SECOND, Record, Shop, ceil_seconds
+from etl_assets.failures import EtlError
+
+MOST_LINES, MOST_ORDERS, MOST_CUSTOMERS, MOST_CHANGES = 10_000, 1_000, 1_000, 5_000
+GREATEST_OFFSET = 10**15
+DRIFT_FIELD = "api_revision"
+GZIP_LEVEL = 1
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used; answered 400."""
+
+
+def create_app(
+    shop: Shop, *, token: str, clock: Clock, faults: Faults, stats: Stats | None = None
+) -> Starlette:
+    """Put a shop behind its API.
+
+    Args:
+        shop: Where the records come from. It is asked from one thread only.
+        token: The bearer token to ask for.
+        clock: The shop's clock; may be changed while serving.
+        faults: The faults; may be changed while serving.
+        stats: Where requests are counted; a new one if not given.
+    """
+    api = _Api(shop, clock, faults)
+    stats = stats if stats is not None else Stats()
+    decider = Decider(faults)
+    routes = [
+        Route("/v1/health", _health),
+        Route("/v1/order-lines", api.order_lines),
+        Route("/v1/orders", api.orders),
+        Route("/v1/customers", api.customers),
+        Route("/v1/products/changes", api.product_changes),
+        *control_routes(clock, faults, decider, stats),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(FaultyConnection, faults=faults, decider=decider, stats=stats),
+            Middleware(Authorisation, token=token),
+        ],
+        exception_handlers={
+            HTTPException: _http_error,
+            ValueError: _bad_request,
+            EtlError: _broken_shop,
+        },
+    )
+
+
+class _Api:
+    def __init__(self, shop: Shop, clock: Clock, faults: Faults) -> None:
+        self._shop = shop
+        self._clock = clock
+        self._faults = faults
+        # One thread: a shop needs no locks, and health still answers while a shop reads its files for the
+        # first time.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shop")
+
+    async def order_lines(self, request: Request) -> Response:
+        start, end = _window(request, "from", "to")
+        limit = _count(request, "limit", 1_000, MOST_LINES)
+        cursor = request.query_params.get("cursor") or None
+        if self._faults.empties(request.query_params):
+            start, end, cursor = end, end, None
+        page = await self._ask(self._shop.lines, start, end, cursor, limit, self._now())
+        data = b"[" + page.body + b"]"
+        if self._drifts:
+            data = orjson.dumps(self._drifted(orjson.loads(data)))
+        body = b'{"data":' + data + b',"next_cursor":' + orjson.dumps(page.next_cursor) + b"}"
+        return _answer(request, body)
+
+    async def orders(self, request: Request) -> Response:
+        start, end = _window(request, "updated_from", "updated_to")
+        number = _count(request, "page", 1, GREATEST_OFFSET)
+        size = _count(request, "per_page", 100, MOST_ORDERS)
+        if self._faults.empties(request.query_params):
+            start = end
+        page = await self._ask(self._shop.orders, start, end, (number - 1) * size, size, self._now())
+        headers = {}
+        if page.has_more:
+            url = request.url.include_query_params(page=number + 1, per_page=size)
+            headers["Link"] = f'<{url}>; rel="next"'
+        return _answer(request, orjson.dumps(self._drifted(page.orders)), headers)
+
+    async def customers(self, request: Request) -> Response:
+        offset = _count(request, "offset", 0, GREATEST_OFFSET, least=0)
+        limit = _count(request, "limit", 100, MOST_CUSTOMERS)
+        page = await self._ask(self._shop.customers, offset, limit, self._now())
+        return _answer(request, orjson.dumps({"items": self._drifted(page.customers), "total": page.total}))
+
+    async def product_changes(self, request: Request) -> Response:
+        start, end = _window(request, "from", "to", required=False)
+        after = _count(request, "after_lsn", 0, GREATEST_OFFSET, least=0)
+        limit = _count(request, "limit", 1_000, MOST_CHANGES)
+        if self._faults.empties(request.query_params):
+            start = end
+        page = await self._ask(self._shop.product_changes, start, end, after, limit, self._now())
+        changes = self._drifted(page.changes)
+        body = {"changes": changes, "last_lsn": page.last_lsn, "has_more": page.has_more}
+        return _answer(request, orjson.dumps(body))
+
+    async def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: question(*args, **kwargs)
+        )
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp() // 1)
+
+    @property
+    def _drifts(self) -> bool:
+        return self._faults.schema_drift or bool(self._faults.renamed_fields)
+
+    def _drifted(self, records: list[Record]) -> list[Record]:
+        return [self._drift(record) for record in records] if self._drifts else records
+
+    def _drift(self, record: Record) -> Record:
+        names = self._faults.renamed_fields
+        drifted = {names.get(name, name): value for name, value in record.items()}
+        if self._faults.schema_drift:
+            drifted[DRIFT_FIELD] = 2
+        return drifted
+
+
+async def _health(request: Request) -> Response:
+    return _answer(request, b'{"status":"ok"}')
+
+
+def _answer(request: Request, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+    headers = {**(headers or {}), "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}
+    wanted = request.headers.get("if-none-match", "")
+    if wanted.strip() == "*" or tag in {
+        each.strip().removeprefix("W/").strip('"') for each in wanted.split(",")
+    }:
+        return Response(b"", 304, headers)
+    if _takes_gzip(request.headers.get("accept-encoding", "")):
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        # The tag stands for the plain body; a compressed one is only weakly the same.
+        headers = {**headers, "Content-Encoding": "gzip", "ETag": f'W/"{tag}"'}
+    return Response(body, 200, headers, media_type="application/json")
+
+
+def _takes_gzip(accept: str) -> bool:
+    for offer in accept.split(","):
+        coding, _, weight = offer.partition(";")
+        if coding.strip().lower() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _window(request: Request, name_from: str, name_to: str, *, required: bool = True) -> tuple[int, int]:
+    start = _time(request, name_from, required, FIRST_SECOND)
+    end = _time(request, name_to, required, LAST_SECOND)
+    if end < start:
+        raise ParameterError(f"{name_to} is before {name_from}")
+    return start, end
+
+
+def _time(request: Request, name: str, required: bool, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        if required:
+            raise ParameterError(f"{name} is missing")
+        return default
+    return min(ceil_seconds(parse_time(text, name=name)), LAST_SECOND)
+
+
+def _count(request: Request, name: str, default: int, most: int, *, least: int = 1) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
+        raise ParameterError(f"{name} must be a whole number from {least} to {most}, not {text[:40]!r}")
+    return int(text)
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return error_response(400, "bad_request", str(error))
+
+
+async def _broken_shop(request: Request, error: Exception) -> Response:
+    return error_response(500, "shop_broken", str(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "http_error")
+    message = str(getattr(error, "detail", "")) or code
+    return error_response(status, code, message)

@@ -1,0 +1,170 @@
+"""The classes of failure, decided in one place.
+
+Request retries, step retries, the circuit breaker, the load log, alerts and the command line all ask this module
+whether a failure may pass by itself. What belongs here: the classes, the exceptions that carry them and the mapping
+from foreign exceptions to a class. What does not: retrying, logging or presenting a failure.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import traceback
+from enum import StrEnum
+from pathlib import Path
+
+
+class FailureClass(StrEnum):
+    """What may be done about a failure."""
+
+    TRANSIENT = "transient"
+    """May pass by itself: time-outs, dropped connections, 5xx, a busy warehouse."""
+    RATE_LIMITED = "rate_limited"
+    """The source asked us to slow down (429); passes by waiting."""
+    PERMANENT = "permanent"
+    """The same request will fail again: other 4xx, a broken envelope, a bug."""
+    WITHHELD = "withheld"
+    """Nothing broke, but the audit keeps the partition from being published."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying again without changing anything can help."""
+        return self in (FailureClass.TRANSIENT, FailureClass.RATE_LIMITED)
+
+
+class EtlError(Exception):
+    """A failure that the project understands: one line that says what happened and what to do.
+
+    Args:
+        message: One line, without secrets and without personal data.
+        hint: What the reader can do about it; appended to the message when shown.
+        failure_class: Overrides the class's own default.
+    """
+
+    failure_class: FailureClass = FailureClass.PERMANENT
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, failure_class: FailureClass | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if failure_class is not None:
+            self.failure_class = failure_class
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigurationError(EtlError):
+    """A setting, a stream file or a command-line value cannot be used as it is."""
+
+
+class SourceError(EtlError):
+    """A source did not give a usable answer.
+
+    Args:
+        message: One line.
+        source: Name of the source, for example ``shop``.
+        status: HTTP status, where there was an answer.
+        affects_all: Whether every further request to this source would fail the same way (a refused token, say), so
+            that asking for other partitions is pointless.
+        retry_after: Seconds that the source asked us to wait, if it did.
+    """
+
+    failure_class = FailureClass.TRANSIENT
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str,
+        status: int | None = None,
+        affects_all: bool = False,
+        retry_after: float | None = None,
+        hint: str | None = None,
+        failure_class: FailureClass | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, failure_class=failure_class)
+        self.source = source
+        self.status = status
+        self.affects_all = affects_all
+        self.retry_after = retry_after
+
+
+class TransformError(EtlError):
+    """A stream's transform broke its own promises (raised, lost rows, returned other columns)."""
+
+
+class PartitionWithheld(EtlError):  # noqa: N818 - a verdict, not an error of the program
+    """The audit withheld a partition: nothing visible changed."""
+
+    failure_class = FailureClass.WITHHELD
+
+
+class LandingError(EtlError):
+    """Landed payloads are missing or damaged."""
+
+
+class WarehouseError(EtlError):
+    """The warehouse cannot be used as it is."""
+
+
+class WarehouseBusyError(WarehouseError):
+    """Another process held the warehouse for longer than we were willing to wait."""
+
+    failure_class = FailureClass.TRANSIENT
+
+
+class StorageFullError(EtlError):
+    """The disk has no room left; everything committed so far is safe."""
+
+    failure_class = FailureClass.TRANSIENT
+
+
+ENOSPC_MARKERS = ("no space left on device", "disk full", "disk is full", "could not write all bytes")
+
+FULL_DISK_SQLITE = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
+"""What SQLite calls a full disk; the second one where it cannot grow the file that its readers share."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an exception, of whichever library, means a full disk."""
+    if isinstance(error, OSError) and error.errno == 28:
+        return True
+    # SQLAlchemy keeps the driver's own error under `orig`.
+    if getattr(getattr(error, "orig", error), "sqlite_errorname", None) in FULL_DISK_SQLITE:
+        return True
+    if isinstance(error, sqlite3.OperationalError | OSError) or type(error).__module__.startswith(
+        ("duckdb", "_duckdb", "pyarrow")
+    ):
+        text = str(error).lower()
+        return any(marker in text for marker in ENOSPC_MARKERS)
+    return False
+
+
+def classify(error: BaseException) -> FailureClass:
+    """Give the class of any exception; unknown ones are permanent, so that a bug is never retried."""
+    if isinstance(error, EtlError):
+        return error.failure_class
+    if is_disk_full(error) or isinstance(error, ConnectionError | TimeoutError):
+        return FailureClass.TRANSIENT
+    return FailureClass.PERMANENT
+
+
+_QUOTED = re.compile(r"""(["'])(?:(?!\1).)*\1""", re.DOTALL)
+_MAXIMUM_LENGTH = 200
+
+
+def describe_unexpected(error: BaseException) -> str:
+    """Describe an exception that is not ours in one line, without the data it may quote.
+
+    Gives the type, the place in the code where it was raised, and the message with everything in quotes left out, since
+    libraries quote the values that they stumbled over. The missing key of a KeyError, a column's name, is kept.
+    """
+    name = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    text = str(error) if isinstance(error, KeyError) else _QUOTED.sub("'...'", str(error))
+    text = " ".join(text.split())[:_MAXIMUM_LENGTH]
+    return f"{name}{place}: {text}" if text else f"{name}{place}"

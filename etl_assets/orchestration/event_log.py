@@ -1,0 +1,334 @@
+"""Dagster's event log on SQLite, with kept connections and whole batches in one transaction.
+
+What belongs here: the storage classes that ``dagster.yaml`` names, and nothing about assets, streams or runs.
+What does not: deciding which events are reported, and any other Dagster storage; on PostgreSQL
+none of this is needed.
+
+Why it exists: Dagster's own SQLite event log opens a new connection for every statement group and commits
+each event by itself, two to four commits an event. A range run of a year reports thousands of events, so that
+the bookkeeping takes longer than the load. Here every shard keeps one connection, and a batch is one
+transaction in the run's shard and one in the index shard. Files, tables and rows are exactly those of the
+parent class: either class can open what the other one wrote, and both may work on the same files at the same
+time.
+
+Durability: connections use ``synchronous=NORMAL`` in write-ahead-log mode. A killed process loses no
+committed event, since commits are in the operating system's hands. A power cut may lose the last few commits,
+never more, and never leaves a damaged file. The events only describe what the warehouse has committed, and
+the load log stands there.
+
+To use it, keeping all storages where Dagster has them by default::
+
+    storage:
+      custom:
+        module: etl_assets.orchestration.event_log
+        class: BatchingSqliteStorage
+        config:
+          base_dir:
+            env: DAGSTER_HOME
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from itertools import groupby
+from typing import Any, Self, cast
+
+import dagster as dg
+import dagster._check as check
+from dagster._config import Field, IntSource
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.sql import create_engine
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import NullPool
+
+from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
+
+DEFAULT_EVENT_BATCH_SIZE = 500
+"""Events that Dagster collects before it hands over a batch."""
+
+EVENT_BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
+"""Dagster's own switch, read again at every event; without it Dagster never hands over a batch."""
+
+ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+
+
+class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
+    """Dagster's SQLite event log with kept connections and one transaction a batch.
+
+    Every read and every rule about what an event changes is the parent class's own code, running on the kept
+    connections. Only the way in which new events are written is different.
+
+    Args:
+        base_dir: Folder of the shards, ``$DAGSTER_HOME/history/runs`` by default in Dagster.
+        inst_data: Dagster's record of how the storage was configured.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # Before the parent's, which connects already
+        self._connections = ShardConnections(KEPT_CONNECTIONS)
+        self._close_connections = weakref.finalize(self, self._connections.close_all)
+        self._collected = threading.local()
+        self._tables_seen: set[str] = set()
+        self._asset_key_columns_seen: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return _with_batch_size(super().config_type())
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> BatchingSqliteEventLogStorage:
+        enable_event_batches(config_value.get("event_batch_size", DEFAULT_EVENT_BATCH_SIZE))
+        return cls(config_value["base_dir"], inst_data)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Hold back the events that this thread stores, and write them as one batch at the end.
+
+        They are written also when the block raises: what was reported before the error has happened.
+        """
+        if self._collecting() is not None:
+            yield
+            return
+        events: list[EventLogEntry] = []
+        self._collected.events = events
+        try:
+            yield
+        finally:
+            self._collected.events = None
+            self.store_event_batch(events)
+
+    def _collecting(self) -> list[EventLogEntry] | None:
+        events: list[EventLogEntry] | None = getattr(self._collected, "events", None)
+        return events
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event, with everything that it changes in the index, or nothing of it."""
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events in their order, those of one run in one transaction for each of the two shards.
+
+        When any of them cannot be stored, none of that run's is. Should the machine stop between the two
+        commits, the run's log has the batch and the index does not, as with the parent class's single events.
+        """
+        collecting = self._collecting()
+        if collecting is not None:
+            collecting.extend(events)
+            return
+        for run_id, group in groupby(events, key=lambda event: event.run_id):
+            self._store_run_events(run_id, list(group))
+
+    def _store_run_events(self, run_id: str, events: list[EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in events]
+        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _is_mirrored(event)]
+        index: AbstractContextManager[Connection | None] = (
+            self.index_connection() if mirrored else nullcontext()
+        )
+        # Locks are taken by the first write: always run before index, so that writers never wait in a circle.
+        # Commits come in the reverse order of entering: the run's log first, as in the parent class.
+        with self._connections.lock, index as index_connection, self.run_connection(run_id) as run_connection:
+            run_connection.execute(SqlEventLogStorageTable.insert(), rows)
+            if index_connection is not None:
+                self._mirror(index_connection, mirrored)
+        self._announce(run_id)
+
+    def _mirror(self, connection: Connection, mirrored: list[tuple[EventLogEntry, dict[str, Any]]]) -> None:
+        """Write events into the index shard, with what they say about assets and checks."""
+        stored = [(event, _insert(connection, row)) for event, row in mirrored]
+        of_assets = [
+            (event, event_id) for event, event_id in stored if event.dagster_event_type in ASSET_EVENTS
+        ]
+        if of_assets:
+            self._store_asset_event_tags(
+                connection, [event for event, _ in of_assets], [id_ for _, id_ in of_assets]
+            )
+            for event, event_id in _decisive_asset_events(of_assets):
+                self._store_asset_event(connection, event, event_id)
+        for event, event_id in stored:
+            if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, event_id)
+
+    def _announce(self, run_id: str) -> None:
+        """Wake the watchers of a run's log, in any process.
+
+        They listen for changes of the shard's main file. With a kept connection a commit changes only the
+        write-ahead log, so the file's time is set; unlike a watch on that log, this comes after the commit
+        can be read.
+        """
+        with suppress(FileNotFoundError):
+            os.utime(self.path_for_shard(run_id))
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        connections = self._connections
+        with connections.lock:
+            connection = self._open_shard(shard)
+            if connection.in_transaction():
+                yield connection
+                return
+            try:
+                with connection.begin():
+                    yield connection
+            except BaseException:
+                connections.close(shard)
+                raise
+
+    def _open_shard(self, shard: str) -> Connection:
+        path = self.path_for_shard(shard)
+        kept = self._connections.find(shard, file_identity(path))
+        if kept is not None:
+            return kept
+        engine = create_engine(
+            self.conn_string_for_shard(shard),
+            poolclass=NullPool,
+            # The lock sees to it that no two threads use a connection at once
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        )
+        if shard not in self._initialized_dbs or file_identity(path) is None:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        connection = engine.connect()
+        # Without a write-ahead log the weaker setting could damage the file at a power cut
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
+            connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+        connection.commit()
+        self._connections.keep(shard, connection, file_identity(path))
+        return connection
+
+    def has_table(self, table_name: str) -> bool:
+        """Tell whether the index has a table; tables are never dropped, so a yes is remembered."""
+        if table_name not in self._tables_seen and super().has_table(table_name):
+            self._tables_seen.add(table_name)
+        return table_name in self._tables_seen
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        seen = self._asset_key_columns_seen
+        if column_name not in seen and super()._has_asset_key_col_on_connection(conn, column_name):
+            seen.add(column_name)
+        return column_name in seen
+
+    def wipe(self) -> None:
+        """Remove all events; the files of the run shards go too."""
+        self._connections.close_all()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Close the connections and stop watching."""
+        self._connections.close_all()
+        super().dispose()
+
+
+class BatchingSqliteStorage(DagsterSqliteStorage):
+    """Dagster's default SQLite storage, in the default places, with the event log of this module.
+
+    Args:
+        base_dir: Usually ``$DAGSTER_HOME``; runs, events and schedules go where Dagster puts them by default.
+        inst_data: Dagster's record of how the storage was configured.
+    """
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        default = self._event_log_storage
+        self._event_log_storage = BatchingSqliteEventLogStorage(default._base_dir)
+        default.dispose()
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return _with_batch_size(super().config_type())
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        enable_event_batches(config_value.get("event_batch_size", DEFAULT_EVENT_BATCH_SIZE))
+        return cls.from_local(config_value["base_dir"], inst_data)
+
+
+def log_events(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    events: Sequence[ReportedEvent],
+    *,
+    batch_size: int = DEFAULT_EVENT_BATCH_SIZE,
+) -> None:
+    """Report events as ``context.log_event`` does for each, but stored in batches where the storage can.
+
+    When it returns, all events are stored. When the process is killed meanwhile, whole batches are stored or
+    missing. With a storage other than `BatchingSqliteEventLogStorage` every event is stored by itself.
+
+    Args:
+        context: The context of the running op or asset.
+        events: Events in the order in which they are to appear; an `AssetCheckEvaluation` may carry
+            ``partition``, and should exactly when its check has partitions.
+        batch_size: Most events in one transaction; other processes wait that long with their own events.
+    """
+    storage = context.instance.event_log_storage
+    for start in range(0, len(events), batch_size):
+        batch: AbstractContextManager[None] = (
+            storage.collecting() if isinstance(storage, BatchingSqliteEventLogStorage) else nullcontext()
+        )
+        with batch:
+            for event in events[start : start + batch_size]:
+                # The annotation leaves out check evaluations, which the method handles all the same
+                context.log_event(cast("dg.AssetMaterialization", event))
+
+
+def enable_event_batches(size: int = DEFAULT_EVENT_BATCH_SIZE) -> None:
+    """Have Dagster hand over planned events and a range run's materializations in batches.
+
+    Dagster takes this from the environment only, in every process that has an instance; so the process that
+    loads a batching storage sets it, for itself and for the runs that it launches. A value that the user has
+    set stays.
+
+    Args:
+        size: Most events in a batch; 0 turns batches off.
+    """
+    os.environ.setdefault(EVENT_BATCH_SIZE_VARIABLE, str(size))
+
+
+def _with_batch_size(schema: Any) -> UserConfigSchema:
+    return {
+        **schema,
+        "event_batch_size": Field(IntSource, is_required=False, default_value=DEFAULT_EVENT_BATCH_SIZE),
+    }
+
+
+def _insert(connection: Connection, row: Mapping[str, Any]) -> int:
+    key = connection.execute(SqlEventLogStorageTable.insert(), row).inserted_primary_key
+    return int(check.not_none(key)[0])
+
+
+def _is_mirrored(event: EventLogEntry) -> bool:
+    """Tell whether the parent class copies an event into the index shard."""
+    kind = event.dagster_event_type
+    return event.is_dagster_event and (
+        kind in ASSET_EVENTS or kind in ASSET_CHECK_EVENTS or kind in EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+    )
+
+
+def _decisive_asset_events(stored: Sequence[tuple[EventLogEntry, int]]) -> list[tuple[EventLogEntry, int]]:
+    """Leave out asset events whose effect on the asset's row is overwritten within the batch.
+
+    The columns that an event sets depend on its type alone, so the last event of each type decides. Assets
+    stay in the order of their first event, which is the order of their row ids.
+    """
+    by_asset: dict[Any, dict[Any, tuple[EventLogEntry, int]]] = {}
+    for event, event_id in stored:
+        asset_key = event.get_dagster_event().asset_key
+        last_of_type = by_asset.setdefault(asset_key, {})
+        last_of_type.pop(event.dagster_event_type, None)
+        last_of_type[event.dagster_event_type] = (event, event_id)
+    return [entry for last_of_type in by_asset.values() for entry in last_of_type.values()]

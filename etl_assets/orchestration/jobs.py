@@ -1,0 +1,45 @@
+"""Jobs, schedules and the automation sensor. They select by tag and group, never by a list of names."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import dagster as dg
+
+from etl_assets.orchestration.keys import DAILY_JOB, DAILY_TAG, DAILY_TAG_VALUE, MARTS_GROUP
+
+DAILY_HOUR_UTC = 2
+
+
+def daily_job() -> dg.UnresolvedAssetJobDefinition:
+    """Load one day of every stream and rebuild the marts; partitioned as the streams are."""
+    return dg.define_asset_job(
+        DAILY_JOB,
+        selection=dg.AssetSelection.tag(DAILY_TAG, DAILY_TAG_VALUE),
+        description="Loads one day of every stream and rebuilds the marts.",
+    )
+
+
+def daily_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Run the daily job at 02:00 UTC for yesterday."""
+    schedule = dg.build_schedule_from_partitioned_job(
+        job,
+        name="daily_at_0200_utc",
+        hour_of_day=DAILY_HOUR_UTC,
+        minute_of_hour=0,
+        description="02:00 UTC, for yesterday.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    # Dagster's own name for a schedule whose job is not resolved yet is not public; Definitions take both.
+    return cast("dg.ScheduleDefinition", schedule)
+
+
+def mart_automation() -> dg.AutomationConditionSensorDefinition:
+    """Rebuild marts after loads that did not include them, such as a backfill from the UI."""
+    return dg.AutomationConditionSensorDefinition(
+        "mart_automation",
+        target=dg.AssetSelection.groups(MARTS_GROUP),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Rebuilds marts when a table that they read was loaded.",
+    )

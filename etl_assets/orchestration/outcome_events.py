@@ -1,0 +1,154 @@
+"""An outcome, as Dagster metadata and check evaluations.
+
+What belongs here: which numbers the UI shows, and under which keys. What does not: when they are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from etl_assets.orchestration.check_targets import Targets
+from etl_assets.orchestration.keys import (
+    CHECKED_LAYERS,
+    CONSERVATION_CHECK,
+    CONTRACT_CHECK,
+    Layer,
+    asset_key,
+)
+from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.streams.base import Stream
+
+Metadata = dict[str, Any]
+Evaluation = tuple[bool, dg.AssetCheckSeverity, str, Mapping[str, Any]]
+
+_CHECKS = {
+    CONTRACT_CHECK: "Share of rows that broke the contract, against the stream's error budget.",
+    CONSERVATION_CHECK: "Every extracted row is loaded, unchanged, deduplicated or quarantined.",
+}
+
+
+def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadata:
+    """Give the numbers of one asset's partition; numeric ones are plotted by the UI."""
+    counts = outcome.counts
+    seconds = dg.FloatMetadataValue(float(outcome.seconds.get(layer.stage, 0.0)))
+    if layer is Layer.RAW:
+        known_size = {"bytes": dg.IntMetadataValue(outcome.bytes)} if outcome.bytes else {}
+        return {
+            "dagster/partition_row_count": dg.IntMetadataValue(counts.extracted),
+            **known_size,
+            "landing_version": dg.TextMetadataValue(outcome.landing_version or ""),
+            "seconds": seconds,
+        }
+    if layer is Layer.STAGED:
+        metadata: Metadata = {
+            "dagster/partition_row_count": dg.IntMetadataValue(counts.staged),
+            **_numbers(outcome, "extracted", "quarantined", "warned"),
+            "seconds": seconds,
+        }
+        if outcome.preview:
+            metadata["preview"] = dg.MarkdownMetadataValue(outcome.preview)
+        return metadata
+    return {
+        "dagster/partition_row_count": dg.IntMetadataValue(counts.loaded + counts.unchanged),
+        **_numbers(outcome, "loaded", "updated", "unchanged", "deduplicated", "quarantined"),
+        "verdict": dg.TextMetadataValue(outcome.status.value),
+        "seconds": seconds,
+    }
+
+
+def failure_observation(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> dg.AssetObservation:
+    """Tell on a day's own page why it is red; Dagster itself says only that the run failed."""
+    failure = outcome.failure
+    return dg.AssetObservation(
+        asset_key(layer, stream),
+        partition=outcome.partition.isoformat(),
+        description=outcome.message,
+        metadata={
+            "status": dg.TextMetadataValue(outcome.status.value),
+            "stage": dg.TextMetadataValue(failure.stage if failure else ""),
+            "failure_class": dg.TextMetadataValue(failure.failure_class.value if failure else ""),
+            "message": dg.TextMetadataValue(outcome.message),
+        },
+    )
+
+
+def check_specs(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
+    """Give the checks that every stream has, on its staged and warehouse assets."""
+    return [
+        dg.AssetCheckSpec(
+            name, asset=asset_key(layer, stream), description=description, partitions_def=partitions
+        )
+        for layer in CHECKED_LAYERS
+        for name, description in _CHECKS.items()
+    ]
+
+
+def check_evaluations(
+    stream: Stream, outcome: PartitionOutcome, selected: set[dg.AssetCheckKey], targets: Targets
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Give the evaluations of one partition's checks, as far as it got and they were selected."""
+    partition = outcome.partition.isoformat()
+    for layer in CHECKED_LAYERS:
+        withheld = layer is Layer.WAREHOUSE and outcome.status is Status.WITHHELD
+        if not (withheld or layer.stage in outcome.completed):
+            continue
+        key = asset_key(layer, stream)
+        for name, evaluate in ((CONTRACT_CHECK, _contract), (CONSERVATION_CHECK, _conservation)):
+            if dg.AssetCheckKey(key, name) in selected:
+                passed, severity, description, metadata = evaluate(stream, layer, outcome)
+                yield dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=name,
+                    passed=passed,
+                    severity=severity,
+                    description=description,
+                    metadata=metadata,
+                    partition=partition,
+                    target_materialization_data=targets.get((key, partition)),
+                )
+
+
+def _contract(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Evaluation:
+    counts, budget = outcome.counts, stream.budget
+    share = counts.quarantined / counts.extracted if counts.extracted else 0.0
+    severity = dg.AssetCheckSeverity.ERROR if share > budget.fail else dg.AssetCheckSeverity.WARN
+    description = (
+        f"{counts.quarantined} of {counts.extracted} rows quarantined ({share:.2%}), {counts.warned} warned"
+    )
+    metadata: Metadata = {
+        **_numbers(outcome, "extracted", "quarantined", "warned"),
+        "quarantined_share": dg.FloatMetadataValue(round(share, 6)),
+        "budget": dg.TextMetadataValue(f"warn above {budget.warn:.0%}, withhold above {budget.fail:.0%}"),
+    }
+    if outcome.violations or outcome.warnings:
+        metadata["rules"] = dg.MarkdownMetadataValue(_rules_table(outcome))
+    return share <= budget.warn, severity, description, metadata
+
+
+def _conservation(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Evaluation:
+    counts = outcome.counts
+    if layer is Layer.STAGED or outcome.status is Status.WITHHELD:
+        passed = counts.extracted == counts.staged + counts.quarantined
+        parts: tuple[str, ...] = ("staged", "quarantined")
+    else:
+        passed = counts.conserved
+        parts = ("loaded", "unchanged", "deduplicated", "quarantined")
+    terms = " + ".join(f"{getattr(counts, part)} {part}" for part in parts)
+    description = f"{counts.extracted} extracted {'=' if passed else 'is not'} {terms}"
+    if layer is Layer.WAREHOUSE and outcome.status is Status.WITHHELD:
+        description = f"withheld, nothing was published: {description}"
+    return passed, dg.AssetCheckSeverity.ERROR, description, _numbers(outcome, "extracted", *parts)
+
+
+def _numbers(outcome: PartitionOutcome, *names: str) -> Metadata:
+    return {name: dg.IntMetadataValue(getattr(outcome.counts, name)) for name in names}
+
+
+def _rules_table(outcome: PartitionOutcome) -> str:
+    rows = [("quarantine", rule, count) for rule, count in outcome.violations.items()]
+    rows += [("warn", rule, count) for rule, count in outcome.warnings.items()]
+    lines = ["| severity | rule | rows |", "| --- | --- | ---: |"]
+    return "\n".join(lines + [f"| {severity} | `{rule}` | {count} |" for severity, rule, count in rows])

@@ -1,0 +1,108 @@
+"""What became of a partition: verdict, counts, and the record that is reported and printed.
+
+What belongs here: plain values that quality, warehouse, pipeline and the edges pass to each other. What does not:
+deciding them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+from etl_assets.failures import FailureClass
+
+
+class Status(StrEnum):
+    """How one partition ended."""
+
+    PUBLISHED = "published"
+    PUBLISHED_WITH_WARNINGS = "published_with_warnings"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+    DONE = "done"
+    """Only landing or staging was asked for, and it is done."""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the partition's rows are visible in the warehouse."""
+        return self in (Status.PUBLISHED, Status.PUBLISHED_WITH_WARNINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of one partition. `extracted = loaded + unchanged + deduplicated + quarantined` once it is committed.
+
+    Attributes:
+        extracted: Records that the source sent.
+        staged: Rows that kept the contract.
+        quarantined: Rows that broke a quarantine rule.
+        warned: Rows that broke a warning rule; that alone keeps no row from being loaded.
+        loaded: Rows written to the table, new and updated.
+        updated: Those of the loaded rows that replaced another version.
+        unchanged: Rows that the table already had, in this or a newer version.
+        deduplicated: Older versions of a key, or repeats of a row, within the partition itself.
+        removed: Rows of the table that the load found to be gone: deleted in a change feed, or absent from a snapshot.
+            They are none of the extracted rows, or counted among the loaded ones already.
+    """
+
+    extracted: int = 0
+    staged: int = 0
+    quarantined: int = 0
+    warned: int = 0
+    loaded: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deduplicated: int = 0
+    removed: int = 0
+
+    @property
+    def conserved(self) -> bool:
+        """Whether every extracted row is accounted for."""
+        return self.extracted == self.loaded + self.unchanged + self.deduplicated + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """A failure, as it is collected and shown: stage, class, one line."""
+
+    stage: str
+    failure_class: FailureClass
+    error_type: str
+    message: str
+    affects_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOutcome:
+    """What became of one partition of one stream.
+
+    Attributes:
+        stream: Stream id, `<source>/<name>`.
+        partition: The day.
+        status: How it ended.
+        counts: Its rows.
+        warnings: Rows per warning rule.
+        violations: Rows per quarantine rule.
+        message: Why it was withheld or failed; empty when published.
+        failure: The failure, when it failed or was withheld.
+        seconds: Time per stage: extract, stage, commit.
+        landing_version: The landed answers it was made from.
+        bytes: Size of these answers, uncompressed.
+        completed: Stages that ended well, of those that were asked for.
+        preview: Masked first rows as a Markdown table, for the Dagster UI.
+    """
+
+    stream: str
+    partition: date
+    status: Status
+    counts: Counts = Counts()
+    warnings: dict[str, int] = field(default_factory=dict)
+    violations: dict[str, int] = field(default_factory=dict)
+    message: str = ""
+    failure: FailureRecord | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    landing_version: str | None = None
+    bytes: int = 0
+    completed: tuple[str, ...] = ()
+    preview: str = ""

@@ -1,0 +1,309 @@
+"""The way of one partition: extract, stage, judge; then commit.
+
+What belongs here: the order of the steps for one partition, and turning whatever goes wrong into its outcome. What does
+not: running many of them (`etl_assets.pipeline.run`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+import structlog
+from filelock import FileLock, Timeout
+
+from etl_assets.failures import (
+    EtlError,
+    FailureClass,
+    LandingError,
+    StorageFullError,
+    WarehouseBusyError,
+    WarehouseError,
+    classify,
+    describe_unexpected,
+    is_disk_full,
+)
+from etl_assets.landing.store import LandedPartition
+from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
+from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.staged import StagedPartition
+from etl_assets.pipeline.staging import stage_partition
+from etl_assets.quality.rules import compile_contract
+from etl_assets.quality.verdict import decide
+from etl_assets.sources.base import Reader
+from etl_assets.streams.base import Stream
+from etl_assets.warehouse.commit import CommitRequest, CommitResult
+from etl_assets.warehouse.database import Session
+
+log = structlog.get_logger(__name__)
+
+
+class Stage(StrEnum):
+    """The stages of a partition, and the assets that they make: raw, staged, warehouse."""
+
+    EXTRACT = "extract"
+    STAGE = "stage"
+    COMMIT = "commit"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A partition that is ready to be committed, or has failed before.
+
+    Attributes:
+        day: The partition.
+        landed: Its landed answers.
+        staged: Its staged rows.
+        failure: Why it got no further.
+        seconds: Time per stage so far.
+        lock: Held from extraction to commit, so that two runs never load one partition at the same time.
+    """
+
+    day: date
+    landed: LandedPartition | None = None
+    staged: StagedPartition | None = None
+    failure: FailureRecord | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    lock: FileLock | None = None
+
+    def release(self) -> None:
+        """Let other runs have the partition."""
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Measure a stage and turn what goes wrong in it into a failure."""
+        started = time.perf_counter()
+        try:
+            with structlog.contextvars.bound_contextvars(stage=stage.value):
+                yield
+        except Exception as error:
+            self.failure = record_failure(stage, error)
+        finally:
+            self.seconds[stage] = time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class PartitionPipeline:
+    """Takes partitions of one stream from source to commit.
+
+    Args:
+        environment: Stores, warehouse and sources.
+        stream: The stream.
+        stages: Which stages are asked for, in order. Without `EXTRACT`, the newest landed answers are used.
+        run_id: The run that this happens in.
+        client: Reads the opened source; needed for `EXTRACT`.
+        confirm_empty: Whether an empty answer may empty a partition that holds rows.
+    """
+
+    environment: Environment
+    stream: Stream
+    stages: frozenset[Stage]
+    run_id: str
+    client: Reader | None = None
+    confirm_empty: bool = False
+
+    def prepare(self, day: date) -> Prepared:
+        """Extract and stage one partition; never raises, the failure is part of the result."""
+        prepared = Prepared(day)
+        with structlog.contextvars.bound_contextvars(
+            source=self.stream.source.name,
+            stream=self.stream.id,
+            partition=day.isoformat(),
+            run_id=self.run_id,
+        ):
+            with prepared.timed(Stage.EXTRACT):
+                prepared.lock = self._lock(day)
+                prepared.landed = self._land(day)
+            if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
+                with prepared.timed(Stage.STAGE):
+                    prepared.staged = self._stage(prepared)
+        return prepared
+
+    def settle(self, prepared: Prepared, open_session: Callable[[], Session]) -> PartitionOutcome:
+        """Commit a prepared partition if that was asked for; never raises, a failure is part of the outcome.
+
+        Args:
+            prepared: What `prepare` gave.
+            open_session: Gives the warehouse session to commit in.
+        """
+        result: CommitResult | None = None
+        if Stage.COMMIT in self.stages and prepared.failure is None and prepared.staged is not None:
+            with prepared.timed(Stage.COMMIT):
+                result = open_session().commit(self._request(prepared, prepared.staged))
+        prepared.release()
+        return self._outcome(prepared, result)
+
+    def _lock(self, day: date) -> FileLock:
+        path = self.environment.staged.partition_dir(self.stream, day) / ".lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, thread_local=False)
+        try:
+            lock.acquire(timeout=self.environment.settings.lock_timeout, poll_interval=0.1)
+        except Timeout:
+            raise EtlError(
+                "another run is loading this partition",
+                hint="try again later",
+                failure_class=FailureClass.TRANSIENT,
+            ) from None
+        return lock
+
+    def _land(self, day: date) -> LandedPartition:
+        if Stage.EXTRACT not in self.stages:
+            landed = self.environment.landing.latest(self.stream.id, day)
+            if landed is None:
+                raise LandingError(
+                    "nothing has been landed for this day yet", hint="materialize the raw asset as well"
+                )
+            return landed
+        if self.client is None:
+            raise EtlError("a source must be opened before its partitions can be extracted")
+        window = self.stream.extract.window_of(day)
+        with self.environment.landing.writer(
+            self.stream.id, day, run_id=self.run_id, window=window
+        ) as writer:
+            for page in self.client.pages(self.stream.extract, day):
+                writer.add(page.body, page.records)
+            landed = writer.finish()
+        log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
+        return landed
+
+    def _stage(self, prepared: Prepared) -> StagedPartition:
+        if prepared.landed is None:
+            raise LandingError("nothing has been landed for this day yet")
+        code_version = self.environment.code_versions[self.stream.id]
+        staged = stage_partition(
+            self.environment.staged, self.stream, prepared.day, prepared.landed, code_version
+        )
+        log.info(
+            "staged",
+            extracted=staged.counts.extracted,
+            staged=staged.counts.staged,
+            quarantined=staged.counts.quarantined,
+            warned=staged.counts.warned,
+        )
+        return staged
+
+    def _request(self, prepared: Prepared, staged: StagedPartition) -> CommitRequest:
+        verdict, message = decide(staged.counts, staged.violations, self.stream.budget)
+        landed = prepared.landed
+        return CommitRequest(
+            stream=self.stream,
+            partition=prepared.day,
+            run_id=self.run_id,
+            verdict=verdict,
+            message=message,
+            rows=staged.rows,
+            quarantine=staged.quarantine if staged.counts.quarantined else None,
+            counts=staged.counts,
+            warnings=staged.warnings,
+            violations=staged.violations,
+            content_hash=staged.content_hash,
+            landing_version=landed.version if landed else None,
+            watermark=self.stream.extract.window_of(prepared.day).end,
+            contract_version=compile_contract(self.stream.contract).version,
+            code_version=self.environment.code_versions[self.stream.id],
+            seconds=dict(prepared.seconds),
+            confirm_empty=self.confirm_empty,
+            loaded_at=datetime.now(UTC),
+        )
+
+    def _outcome(self, prepared: Prepared, result: CommitResult | None) -> PartitionOutcome:
+        staged, landed, failure = prepared.staged, prepared.landed, prepared.failure
+        counts = staged.counts if staged else Counts(extracted=landed.records if landed else 0)
+        status, message = Status.DONE, ""
+        if failure is not None:
+            status, message = Status.FAILED, failure.message
+        elif result is not None:
+            counts, status, message = result.counts, result.status, result.message
+            if status is Status.WITHHELD:
+                failure = FailureRecord(
+                    Stage.COMMIT.value, FailureClass.WITHHELD, "PartitionWithheld", message
+                )
+        elif staged is not None:
+            status, message = decide(counts, staged.violations, self.stream.budget)
+            status = Status.WITHHELD if status is Status.WITHHELD else Status.DONE
+        outcome = PartitionOutcome(
+            stream=self.stream.id,
+            partition=prepared.day,
+            status=status,
+            counts=counts,
+            warnings=staged.warnings if staged else {},
+            violations=staged.violations if staged else {},
+            message=message,
+            failure=failure,
+            seconds={stage: round(value, 4) for stage, value in prepared.seconds.items()},
+            landing_version=landed.version if landed else None,
+            bytes=landed.raw_bytes if landed else 0,
+            completed=tuple(
+                stage.value
+                for stage in Stage
+                if stage in self.stages and self._completed(stage, prepared, result)
+            ),
+            preview=staged.preview if staged else "",
+        )
+        _log_outcome(outcome, self.run_id)
+        return outcome
+
+    @staticmethod
+    def _completed(stage: Stage, prepared: Prepared, result: CommitResult | None) -> bool:
+        if stage is Stage.EXTRACT:
+            return prepared.landed is not None
+        if stage is Stage.STAGE:
+            return prepared.staged is not None
+        return result is not None and result.status.is_published
+
+
+def record_failure(stage: Stage, error: Exception) -> FailureRecord:
+    """Turn an exception into the record that is collected: one line, with its class."""
+    if is_disk_full(error) and not isinstance(error, StorageFullError):
+        error = StorageFullError(
+            "no room left on the disk; everything committed so far is safe",
+            hint="free some space and run the same command again",
+        )
+    message = str(error) if isinstance(error, EtlError) else describe_unexpected(error)
+    return FailureRecord(
+        stage=stage.value,
+        failure_class=classify(error),
+        error_type=type(error).__name__,
+        message=" ".join(message.split()),
+        affects_all=_affects_all(error),
+    )
+
+
+def _affects_all(error: Exception) -> bool:
+    """Whether every further partition would fail the same way."""
+    if isinstance(error, StorageFullError):
+        return True
+    if isinstance(error, WarehouseError):
+        return not isinstance(error, WarehouseBusyError)
+    return bool(getattr(error, "affects_all", False))
+
+
+def _log_outcome(outcome: PartitionOutcome, run_id: str) -> None:
+    last_stage = outcome.completed[-1] if outcome.completed else ""
+    fields = {
+        "source": outcome.stream.partition("/")[0],
+        "stream": outcome.stream,
+        "partition": outcome.partition.isoformat(),
+        "run_id": run_id,
+        "stage": outcome.failure.stage if outcome.failure else last_stage,
+        "status": outcome.status.value,
+        "extracted": outcome.counts.extracted,
+        "loaded": outcome.counts.loaded,
+        "unchanged": outcome.counts.unchanged,
+        "quarantined": outcome.counts.quarantined,
+    }
+    if outcome.status is Status.FAILED and outcome.failure is not None:
+        failure_class = outcome.failure.failure_class.value
+        log.error("partition_failed", message=outcome.message, failure_class=failure_class, **fields)
+    elif outcome.status is Status.WITHHELD:
+        log.warning("partition_withheld", message=outcome.message, **fields)
+    else:
+        log.info("partition_done", **fields)

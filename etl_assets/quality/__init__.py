@@ -1,0 +1,1 @@
+"""Quality: cleaned rows against their contract; good rows, quarantined rows, counts and the verdict."""

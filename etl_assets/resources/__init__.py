@@ -1,0 +1,1 @@
+"""Dagster resources: the source's API, the warehouse, and the progress of a run."""

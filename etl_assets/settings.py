@@ -1,0 +1,305 @@
+"""Every environment variable of the project, typed, in one place.
+
+What belongs here: names, defaults, parsing and descriptions of settings. What does not: using them. Nothing is read at
+import time; `load_settings` reads the environment when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from etl_assets.failures import ConfigurationError
+
+DEMO_TOKEN = "demo-token"
+"""Opens the demo source on loopback, nothing else."""
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+FURTHER_SECRETS = ("USER", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET")
+"""Ends of the names of the variables, `ETL_<SOURCE>_PASSWORD` say, that hold what a source is opened with."""
+
+_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$", re.ASCII)
+
+
+class Secret:
+    """A value that never shows itself in logs, errors or representations."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """Give the value, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """Where a source is and how to open it.
+
+    Attributes:
+        url: Address; it may hold a password, and is checked by the source's reader. An HTTP address has no trailing
+            slash.
+        token: The secret to authenticate with, if one is set.
+        url_variable: The environment variable that the address comes from.
+        token_variable: The environment variable that the token comes from.
+        state_path: File that tells people how the source is doing; None to keep none.
+        secrets: Further secrets by the end of their variable's name, such as `PASSWORD`.
+    """
+
+    url: str = field(repr=False)
+    token: Secret | None
+    url_variable: str
+    token_variable: str
+    state_path: Path | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+    def secret(self, suffix: str) -> Secret | None:
+        """Look up a further secret by the end of its variable's name, such as `PASSWORD`; None where it is unset."""
+        return self.secrets.get(suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: its default as text, its meaning and how it is read."""
+
+    name: str
+    default: str | None
+    description: str
+    parse: Callable[[str], Any] = str
+
+
+def parse_iso_day(text: str) -> date:
+    """Read a day written YYYY-MM-DD, and in no other of the ways that ISO 8601 knows.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    if not _DAY.match(text):
+        raise ValueError("must be a day, YYYY-MM-DD")
+    return date.fromisoformat(text)
+
+
+def _positive(text: str) -> int:
+    return _whole_number(text, 1, 1_000_000)
+
+
+def _count(text: str) -> int:
+    return _whole_number(text, 0, 20)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ValueError(f"must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    problem = "must be a number of seconds above 0 and below 86400"
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if not 0 < number < 86_400:
+        raise ValueError(problem)
+    return number
+
+
+def _log_format(text: str) -> str:
+    if text not in ("console", "json"):
+        raise ValueError("must be console or json")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return text.upper()
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "ETL_DATA_DIR",
+        "data",
+        "Folder for landing, staged, warehouse.duckdb and, unless set, DAGSTER_HOME",
+        Path,
+    ),
+    Variable("ETL_SHOP_URL", "http://127.0.0.1:8765", "Address of the shop's API"),
+    Variable(
+        "ETL_SHOP_TOKEN", None, "Bearer token of the shop's API; on loopback the demo's token when unset"
+    ),
+    Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
+    Variable("ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", _positive),
+    Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", _log_format),
+    Variable(
+        "ETL_LOG_LEVEL", "INFO", "Least severe log line shown: DEBUG, INFO, WARNING or ERROR", _log_level
+    ),
+    Variable(
+        "ETL_LOCK_TIMEOUT",
+        "300",
+        "Seconds to wait for another process to finish writing the warehouse",
+        _seconds,
+    ),
+    Variable("ETL_STEP_RETRIES", "3", "How often a step is repeated after a failure that may pass", _count),
+    Variable(
+        "ETL_STEP_RETRY_DELAY", "5", "Seconds before the first repeat of a step; then exponential", _seconds
+    ),
+    Variable(
+        "ETL_MEMORY_LIMIT", "1GB", "Memory that DuckDB may use before it spills to disk, as DuckDB spells it"
+    ),
+)
+_BY_NAME = {variable.name: variable for variable in VARIABLES}
+_MEMORY = re.compile(r"^\d+(\.\d+)?\s*([KMGT]i?)?B$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, typed.
+
+    Attributes:
+        data_dir: Folder that holds everything the project writes, absolute.
+        dagster_home: Dagster's own folder.
+        start_date: First partition.
+        partitions_per_run: Days that one run of a backfill takes at most.
+        log_format: `console` or `json`.
+        log_level: Least severe level that is shown.
+        lock_timeout: Seconds to wait for the warehouse.
+        step_retries: How often a step is repeated.
+        step_retry_delay: Seconds before the first repeat.
+        memory_limit: Memory limit handed to DuckDB.
+        environment: Where the settings of single sources are looked up.
+    """
+
+    data_dir: Path
+    dagster_home: Path
+    start_date: date
+    partitions_per_run: int
+    log_format: str
+    log_level: str
+    lock_timeout: float
+    step_retries: int
+    step_retry_delay: float
+    memory_limit: str
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file."""
+        return self.data_dir / "warehouse.duckdb"
+
+    @property
+    def landing_dir(self) -> Path:
+        """Root of the landed answers."""
+        return self.data_dir / "landing"
+
+    @property
+    def staged_dir(self) -> Path:
+        """Root of the staged rows."""
+        return self.data_dir / "staged"
+
+    @property
+    def state_dir(self) -> Path:
+        """Files that tell people how each source is doing."""
+        return self.data_dir / "state"
+
+    def source(self, name: str) -> SourceSettings:
+        """Look up where a source is and how to open it: `ETL_<NAME>_URL`, `ETL_<NAME>_TOKEN` and further secrets.
+
+        Args:
+            name: The source's name, lower case.
+
+        Raises:
+            ConfigurationError: If no address is set.
+        """
+        url_name, token_name = f"ETL_{name.upper()}_URL", f"ETL_{name.upper()}_TOKEN"
+        url = _read(self.environment, url_name)
+        if not url:
+            raise ConfigurationError(f"{url_name} is not set", hint=f"set it to the address of source {name}")
+        token = _read(self.environment, token_name)
+        if token is None and _is_http_on_loopback(url):
+            token = DEMO_TOKEN
+        values = {
+            suffix: _read(self.environment, f"ETL_{name.upper()}_{suffix}") for suffix in FURTHER_SECRETS
+        }
+        return SourceSettings(
+            url=url.rstrip("/") if url.startswith(("http://", "https://")) else url,
+            token=Secret(token) if token else None,
+            url_variable=url_name,
+            token_variable=token_name,
+            state_path=self.state_dir / f"{name}.json",
+            secrets={suffix: Secret(value) for suffix, value in values.items() if value},
+        )
+
+
+def _is_http_on_loopback(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS
+    except ValueError:
+        return False
+
+
+def _read(environment: Mapping[str, str], name: str) -> str | None:
+    """Read a variable; an empty one counts as unset, as in most tools."""
+    variable = _BY_NAME.get(name)
+    return environment.get(name, "").strip() or (variable.default if variable else None)
+
+
+def _parsed(environment: Mapping[str, str], name: str) -> Any:
+    text = _read(environment, name)
+    try:
+        return _BY_NAME[name].parse(text or "")
+    except ValueError as error:
+        reason = "must be a day, YYYY-MM-DD" if name == "ETL_START_DATE" else str(error)
+        raise ConfigurationError(f"{name}={text!r} cannot be used: {reason}") from None
+
+
+def _folder(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{name}={text!r} cannot be used: there is no such user") from None
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        environment: Where to read from; the process's own environment by default.
+
+    Raises:
+        ConfigurationError: If a variable cannot be used; names the variable and says what it must be.
+    """
+    environment = dict(os.environ if environment is None else environment)
+    data_dir = _folder("ETL_DATA_DIR", str(_parsed(environment, "ETL_DATA_DIR")))
+    home = environment.get("DAGSTER_HOME", "").strip()
+    memory_limit = str(_parsed(environment, "ETL_MEMORY_LIMIT"))
+    if not _MEMORY.match(memory_limit):
+        raise ConfigurationError(
+            f"ETL_MEMORY_LIMIT={memory_limit!r} cannot be used: must look like 1GB or 512MiB"
+        )
+    return Settings(
+        data_dir=data_dir,
+        dagster_home=_folder("DAGSTER_HOME", home) if home else data_dir / "dagster_home",
+        start_date=_parsed(environment, "ETL_START_DATE"),
+        partitions_per_run=_parsed(environment, "ETL_PARTITIONS_PER_RUN"),
+        log_format=_parsed(environment, "ETL_LOG_FORMAT"),
+        log_level=_parsed(environment, "ETL_LOG_LEVEL"),
+        lock_timeout=_parsed(environment, "ETL_LOCK_TIMEOUT"),
+        step_retries=_parsed(environment, "ETL_STEP_RETRIES"),
+        step_retry_delay=_parsed(environment, "ETL_STEP_RETRY_DELAY"),
+        memory_limit=memory_limit,
+        environment=environment,
+    )

@@ -1,0 +1,45 @@
+"""Reading a REST source: the client and the paging behind the interface that all kinds of source share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from etl_assets.settings import SourceSettings
+from etl_assets.sources.base import Page, Reader, expect
+from etl_assets.sources.circuit import Circuit
+from etl_assets.sources.circuit_file import CircuitFile
+from etl_assets.sources.client import SourceClient
+from etl_assets.sources.rest import extract_pages
+from etl_assets.streams.base import Extract, Rest, RestSource
+
+
+class RestReader(Reader):
+    """Reads a REST API; safe to use from many threads.
+
+    Args:
+        source: The source.
+        settings: Where it is, and its secrets.
+
+    Attributes:
+        client: What asks the API.
+
+    Raises:
+        ConfigurationError: If address or secrets cannot be used.
+    """
+
+    def __init__(self, source: RestSource, settings: SourceSettings) -> None:
+        path = settings.state_path
+        circuit = Circuit(source.name, on_change=CircuitFile(path).record if path else None)
+        self.client = SourceClient(
+            source, settings.url, settings.token, secret_of=settings.secret, circuit=circuit
+        )
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self.client.close()
+
+    def pages(self, extract: Extract, day: date) -> Iterator[Page]:
+        """See `Reader`: each page is an answer as it came."""
+        rest = expect(extract, Rest)
+        return extract_pages(self.client, rest, rest.window_of(day))

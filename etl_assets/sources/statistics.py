@@ -1,0 +1,59 @@
+"""Counters of what a client asked and got.
+
+What belongs here: counting, from any thread. What does not: showing the numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """A reading of the counters.
+
+    Attributes:
+        requests: Requests sent, repeats included.
+        retries: Those of them that were repeats.
+        failures: Attempts that failed.
+        bytes: Bytes of the bodies of good answers, decompressed.
+        seconds_waited: Seconds spent waiting before repeats.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    failures: int = 0
+    bytes: int = 0
+    seconds_waited: float = 0.0
+
+
+class RequestStatistics:
+    """Counts the requests of one client; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = RequestCounts()
+
+    def request(self, *, repeat: bool) -> None:
+        """Count a request that is being sent."""
+        with self._lock:
+            now = self._counts
+            self._counts = replace(now, requests=now.requests + 1, retries=now.retries + repeat)
+
+    def answer(self, size: int) -> None:
+        """Count the bytes of a good answer."""
+        with self._lock:
+            self._counts = replace(self._counts, bytes=self._counts.bytes + size)
+
+    def failure(self, wait: float | None) -> None:
+        """Count a failed attempt, and the seconds that are waited before the next."""
+        with self._lock:
+            now = self._counts
+            waited = now.seconds_waited + (wait or 0.0)
+            self._counts = replace(now, failures=now.failures + 1, seconds_waited=waited)
+
+    def read(self) -> RequestCounts:
+        """Give the counters as of now."""
+        with self._lock:
+            return self._counts

@@ -1,0 +1,175 @@
+"""The stream vocabulary: the words in which a stream file is written.
+
+A stream file imports from here alone. What belongs here: declarations, and the check that they make sense together.
+What does not: anything that acts on a declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from etl_assets.failures import ConfigurationError
+from etl_assets.streams.authentication import (
+    ApiKey,
+    Basic,
+    BearerToken,
+    NoAuthentication,
+    OAuth2ClientCredentials,
+)
+from etl_assets.streams.columns import IDENTIFIER, check_columns
+from etl_assets.streams.contract import (
+    Contract,
+    Date,
+    Decimal2,
+    Decimal3,
+    Field,
+    Personal,
+    Severity,
+    Timestamp,
+    row_rule,
+    rule,
+)
+from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParameters
+from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
+from etl_assets.streams.paging_cursors import AfterSequence, Cursor
+from etl_assets.streams.paging_links import LinkHeader, NextUrl
+from etl_assets.streams.sources import (
+    FileSource,
+    RestSource,
+    RetryBudget,
+    Source,
+    SqlSource,
+)
+from etl_assets.streams.windows import Window
+from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snapshot, WriteDisposition
+
+__all__ = [
+    "AfterSequence",
+    "ApiKey",
+    "Append",
+    "Basic",
+    "BearerToken",
+    "Cdc",
+    "Contract",
+    "Cursor",
+    "Date",
+    "Decimal2",
+    "Decimal3",
+    "ErrorBudget",
+    "Extract",
+    "Field",
+    "FileSource",
+    "Files",
+    "LinkHeader",
+    "Merge",
+    "NextUrl",
+    "NoAuthentication",
+    "OAuth2ClientCredentials",
+    "OffsetLimit",
+    "PageNumber",
+    "Personal",
+    "ReplacePartition",
+    "Rest",
+    "RestSource",
+    "RetryBudget",
+    "Severity",
+    "Snapshot",
+    "Source",
+    "Sql",
+    "SqlSource",
+    "Stream",
+    "Timestamp",
+    "Window",
+    "WindowParameters",
+    "row_rule",
+    "rule",
+]
+
+RESERVED_SCHEMAS = frozenset({"etl", "marts", "main", "pg_catalog", "information_schema", "temp"})
+
+Transform = Callable[[pd.DataFrame], pd.DataFrame]
+
+_EXTRACT_OF: dict[type[Source], type[Extract]] = {RestSource: Rest, FileSource: Files, SqlSource: Sql}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBudget:
+    """Share of a partition's extracted rows that may be quarantined.
+
+    Args:
+        warn: Above this share the day is published with warnings.
+        fail: Above this share the day is withheld.
+    """
+
+    warn: float = 0.05
+    fail: float = 0.10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One kind of record from a source, and all that the platform needs to load it day by day.
+
+    Args:
+        source: The system that the records come from.
+        name: Lower-case identifier; also the table's name.
+        owner: Who answers for the stream, `team:<name>` or an e-mail address.
+        extract: How the rows of a day are asked for.
+        contract: The cleaned rows: columns, types, rules.
+        transform: Makes cleaned rows from raw ones: takes a DataFrame with the raw fields (object columns, values as
+            in the source's JSON), returns one with the contract's columns and the same index.
+        write: How rows enter the table.
+        window_column: Timestamp column by which the source assigns a row to a day; a row outside the asked window is
+            quarantined, and `_partition` is taken from it. Only a snapshot can do without.
+        business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
+            without.
+        budget: Share of bad rows that is tolerated.
+        description: One sentence for the Dagster UI and the data dictionary.
+
+    Raises:
+        ConfigurationError: If the parts do not fit together.
+    """
+
+    source: Source
+    name: str
+    owner: str
+    extract: Extract
+    contract: type[Contract]
+    transform: Transform
+    write: WriteDisposition
+    window_column: str | None = None
+    business_date: str | None = None
+    budget: ErrorBudget = ErrorBudget()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, name in (("source", self.source.name), ("stream", self.name)):
+            if not IDENTIFIER.match(name):
+                raise ConfigurationError(
+                    f"{kind} name {name!r} must be lower-case letters, digits and underscores"
+                )
+        if self.source.name in RESERVED_SCHEMAS:
+            raise ConfigurationError(f"source name {self.source.name!r} is reserved; choose another")
+        self._check_extract()
+        if not 0 <= self.budget.warn <= self.budget.fail <= 1:
+            raise ConfigurationError(f"{self.id}: error budget must be 0 <= warn <= fail <= 1")
+        check_columns(self.id, self.contract, self.write, self.window_column, self.business_date)
+
+    @property
+    def id(self) -> str:
+        """`<source>/<name>`, as users type it."""
+        return f"{self.source.name}/{self.name}"
+
+    def _check_extract(self) -> None:
+        wanted = _EXTRACT_OF[type(self.source)]
+        if not isinstance(self.extract, wanted):
+            raise ConfigurationError(
+                f"{self.id}: a {type(self.source).__name__} is read with {wanted.__name__}, "
+                f"not with {type(self.extract).__name__}"
+            )
+        if isinstance(self.extract, Rest) and (
+            not self.extract.path.startswith("/") or "//" in self.extract.path
+        ):
+            raise ConfigurationError(f"{self.id}: path {self.extract.path!r} must start with one slash")

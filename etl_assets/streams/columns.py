@@ -1,0 +1,136 @@
+"""Checking that the columns which a stream's declaration relies on are there, typed and never missing.
+
+What belongs here: what the declaration's parts ask of the contract. What does not: anything about single rows
+(`etl_assets.quality`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from etl_assets.failures import ConfigurationError
+from etl_assets.streams.contract import Contract, FieldNotes, Severity, arrow_schema
+from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snapshot, WriteDisposition
+
+IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+VERSION_COLUMNS = ("valid_from", "valid_to", "is_current")
+"""Names that the account of a snapshot's versions has beside the contract's columns."""
+
+
+def check_columns(
+    stream: str,
+    contract: type[Contract],
+    write: WriteDisposition,
+    window_column: str | None,
+    business_date: str | None,
+) -> None:
+    """Check the columns that a declaration relies on.
+
+    Args:
+        stream: The stream's id, for messages.
+        contract: The stream's contract.
+        write: How rows enter the table.
+        window_column: The stream's window column, if it has one.
+        business_date: The stream's column of business dates, if it has one.
+
+    Raises:
+        ConfigurationError: If the contract does not fit.
+    """
+    columns = contract.to_schema().columns
+    for name in columns:
+        if not IDENTIFIER.match(name):
+            raise ConfigurationError(
+                f"{stream}: column {name!r} must be lower-case letters, digits, underscores"
+            )
+    _check_disposition(stream, tuple(columns), write)
+    uses = [*_times(stream, write, window_column, business_date), *_used_by(write)]
+    for use, name in uses:
+        if name not in columns:
+            raise ConfigurationError(f"{stream}: {use} names {name!r}, which its contract does not have")
+        # A delete in a change feed brings no values, and so no business date either.
+        optional = use == "business_date" and isinstance(write, Cdc)
+        notes = FieldNotes.from_metadata(columns[name].metadata)
+        if notes.missing is not Severity.QUARANTINE and not optional:
+            raise ConfigurationError(f"{stream}: {use} column {name!r} must not allow missing values")
+    _check_types(stream, contract, uses)
+    if isinstance(write, Cdc):
+        roles = [name for use, name in uses if use != "business_date"]
+        if len(set(roles)) < len(roles):
+            raise ConfigurationError(
+                f"{stream}: key, sequence, operation and window_column must be different columns"
+            )
+
+
+def _check_disposition(stream: str, columns: tuple[str, ...], write: WriteDisposition) -> None:
+    if isinstance(write, Merge | Cdc | Snapshot) and not write.key_columns:
+        raise ConfigurationError(f"{stream}: {type(write).__name__.lower()} needs a key")
+    if not isinstance(write, Snapshot):
+        return
+    if not 0 <= write.guard <= 1:
+        raise ConfigurationError(f"{stream}: guard must be a share between 0 and 1, not {write.guard}")
+    for name in VERSION_COLUMNS:
+        if name in columns:
+            raise ConfigurationError(
+                f"{stream}: column {name!r} is a name that snapshots use themselves",
+                hint="give the column another name",
+            )
+
+
+def _times(
+    stream: str, write: WriteDisposition, window_column: str | None, business_date: str | None
+) -> list[tuple[str, str]]:
+    """Give the columns that hold times, refusing that one is left out where it is needed."""
+    if window_column is None and not isinstance(write, Snapshot):
+        raise ConfigurationError(f"{stream}: window_column is missing; only a snapshot can do without")
+    if business_date is None and not isinstance(write, Snapshot | Cdc):
+        raise ConfigurationError(
+            f"{stream}: business_date is missing; only a snapshot and a change feed can do without"
+        )
+    given = (("window_column", window_column), ("business_date", business_date))
+    return [(use, name) for use, name in given if name is not None]
+
+
+def _used_by(write: WriteDisposition) -> list[tuple[str, str]]:
+    """Give the columns that a disposition relies on, with what they are used for."""
+    match write:
+        case Merge():
+            return [*_keys(write.key_columns), ("version", write.version)]
+        case Cdc():
+            return [
+                *_keys(write.key_columns),
+                ("sequence", write.sequence),
+                ("operation", write.operation),
+            ]
+        case Snapshot():
+            return _keys(write.key_columns)
+        case Append() | ReplacePartition():
+            return []
+
+
+def _keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [("key", name) for name in names]
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+_TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "window_column": (pa.types.is_timestamp, "a timestamp"),
+    "business_date": (_is_time, "a timestamp or a date"),
+    "sequence": (pa.types.is_integer, "an integer"),
+    "operation": (pa.types.is_string, "a text"),
+}
+
+
+def _check_types(stream: str, contract: type[Contract], uses: list[tuple[str, str]]) -> None:
+    types = arrow_schema(contract)
+    for use, name in uses:
+        if use in _TYPES:
+            fits, wanted = _TYPES[use]
+            if not fits(types.field(name).type):
+                kind = use if use.endswith("_column") or use == "business_date" else f"{use} column"
+                raise ConfigurationError(f"{stream}: {kind} {name!r} must be {wanted}")

@@ -1,0 +1,159 @@
+"""Finding the streams: every module below a folder of sources, strictly.
+
+A file that does not import, has no STREAM or repeats an identifier is an error that names the file, never a silent
+skip. `source.py` (the source's own declaration) and `__init__.py` declare no stream, and neither does the vocabulary
+that lies beside the sources' folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from etl_assets.failures import ConfigurationError
+from etl_assets.streams.base import Contract, Stream
+
+DEFAULT_PACKAGE = "etl_assets.streams"
+NOT_A_STREAM = frozenset({"source"})
+
+
+@dataclass(frozen=True)
+class StreamCatalogue(Mapping[str, Stream]):
+    """The discovered streams by identifier, in order."""
+
+    streams: dict[str, Stream]
+    files: dict[str, Path]
+
+    def __getitem__(self, stream_id: str) -> Stream:
+        return self.streams[stream_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.streams)
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    @cached_property
+    def code_versions(self) -> dict[str, str]:
+        """A short hash of each stream's file: changes when its author changed anything."""
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in self.files.items()}
+
+    def select(self, names: list[str] | tuple[str, ...]) -> list[Stream]:
+        """Pick streams by identifier, or by source name for all of a source; all of them when none is named.
+
+        Raises:
+            ConfigurationError: If a name fits no stream; lists those that exist.
+        """
+        if not names:
+            return list(self.streams.values())
+        chosen: dict[str, Stream] = {}
+        for name in names:
+            wanted = name.strip().removeprefix("warehouse/").strip("/")
+            found = {
+                key: stream
+                for key, stream in self.streams.items()
+                if key == wanted or stream.source.name == wanted
+            }
+            if not found:
+                raise ConfigurationError(f"unknown stream {name!r}", hint=f"known: {', '.join(self.streams)}")
+            chosen |= found
+        return [stream for key, stream in self.streams.items() if key in chosen]
+
+
+def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
+    """Import every stream file below a package.
+
+    Args:
+        package: Dotted name of a package whose sub-packages are sources and whose modules are streams.
+
+    Raises:
+        ConfigurationError: Names the file and the reason, for the first file that cannot be used.
+    """
+    streams: dict[str, Stream] = {}
+    files: dict[str, Path] = {}
+    for module_name in _stream_modules(package):
+        module = _import(module_name)
+        path = Path(module.__file__ or module_name)
+        stream = getattr(module, "STREAM", None)
+        if stream is None and _is_vocabulary(module):
+            continue
+        if not isinstance(stream, Stream):
+            raise ConfigurationError(
+                f"{_short(path)} declares no STREAM", hint="assign a Stream to STREAM, or move it"
+            )
+        if stream.id in streams:
+            raise ConfigurationError(
+                f"{_short(path)} repeats stream {stream.id}, already in {_short(files[stream.id])}"
+            )
+        streams[stream.id] = stream
+        files[stream.id] = path
+    return StreamCatalogue(streams, files)
+
+
+def _stream_modules(package: str) -> list[str]:
+    root = _import(package)
+    names = []
+    for found in pkgutil.walk_packages(root.__path__, prefix=f"{package}.", onerror=_raise_import):
+        if not (found.ispkg or found.name.rpartition(".")[2] in NOT_A_STREAM):
+            names.append(found.name)
+    for folder in root.__path__:
+        _check_folders(Path(folder))
+    return sorted(names)
+
+
+def _check_folders(root: Path) -> None:
+    """Refuse a folder of Python files that is no package: walking packages passes it over without a word."""
+    for file in sorted(root.rglob("*.py")):
+        for folder in file.relative_to(root).parents:
+            if not (root / folder / "__init__.py").exists():
+                raise ConfigurationError(
+                    f"{_short(root / folder)} has no __init__.py",
+                    hint="add an empty one, so that its streams are found",
+                )
+
+
+def _is_vocabulary(module: ModuleType) -> bool:
+    """Whether a module beside the sources' folders holds nothing that a stream file would."""
+    if module.__name__.rpartition(".")[0] != DEFAULT_PACKAGE:
+        return False
+    return not any(
+        isinstance(value, Stream)
+        or (isinstance(value, type) and issubclass(value, Contract) and value is not Contract)
+        for value in vars(module).values()
+    )
+
+
+def _raise_import(name: str) -> None:
+    _import(name)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{_location(name)}: {error.message}", hint=error.hint) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"{_location(name)} does not import: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _location(name: str) -> str:
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:  # the parent may be the one that is broken; its name is worth giving
+        spec = None
+    return _short(Path(spec.origin)) if spec and spec.origin else name
+
+
+def _short(path: Path) -> str:
+    parts = path.parts
+    return "/".join(parts[parts.index("streams") :]) if "streams" in parts else path.name

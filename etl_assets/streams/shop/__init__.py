@@ -1,0 +1,1 @@
+"""Streams of the shop's API, one file per stream."""

@@ -1,0 +1,95 @@
+"""The `etl` schema: the tables in which the warehouse keeps account of itself, and their versions.
+
+What belongs here: definitions and the steps from one version to the next; a step, once released, is never
+changed. What does not: writing to these tables (`ledger`, `quarantine`, `marts`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+
+from etl_assets.failures import WarehouseError
+from etl_assets.warehouse.schema import table_columns
+from etl_assets.warehouse.transaction import transaction
+
+_VERSION_1 = (
+    """CREATE TABLE etl.loads (
+        load_id BIGINT, source VARCHAR, stream VARCHAR, partition DATE, run_id VARCHAR, verdict VARCHAR,
+        extracted BIGINT, staged BIGINT, loaded BIGINT, updated BIGINT, unchanged BIGINT, deduplicated BIGINT,
+        quarantined BIGINT, warned BIGINT, warnings VARCHAR, violations VARCHAR, content_hash VARCHAR,
+        landing_version VARCHAR, watermark TIMESTAMP, contract_version VARCHAR, code_version VARCHAR,
+        seconds VARCHAR, seconds_total DOUBLE, loaded_at TIMESTAMP)""",
+    """CREATE TABLE etl.quarantine (
+        source VARCHAR, stream VARCHAR, partition DATE, row_number BIGINT, rule VARCHAR, rules VARCHAR[],
+        reason VARCHAR, raw_payload VARCHAR, payload_hash VARCHAR, occurrence BIGINT, first_seen TIMESTAMP,
+        last_seen TIMESTAMP, attempts BIGINT, state VARCHAR, run_id VARCHAR, contract_version VARCHAR)""",
+    """CREATE TABLE etl.watermarks (
+        source VARCHAR, stream VARCHAR, watermark TIMESTAMP, updated_at TIMESTAMP, run_id VARCHAR)""",
+    "CREATE TABLE etl.touched_dates (load_id BIGINT, source VARCHAR, stream VARCHAR, business_date DATE)",
+    """CREATE TABLE etl.partitions (
+        source VARCHAR, stream VARCHAR, partition DATE, status VARCHAR, message VARCHAR,
+        failure_stage VARCHAR, failure_class VARCHAR, error_type VARCHAR, run_id VARCHAR, extracted BIGINT,
+        staged BIGINT, loaded_rows BIGINT, quarantined BIGINT, warned BIGINT, warnings VARCHAR, violations
+        VARCHAR, seconds VARCHAR, landing_version VARCHAR, updated_at TIMESTAMP, published_at TIMESTAMP)""",
+    """CREATE TABLE etl.mart_builds (
+        mart VARCHAR, load_id BIGINT, dates BIGINT, rows BIGINT, run_id VARCHAR, built_at TIMESTAMP,
+        sql_version VARCHAR)""",
+    "COMMENT ON TABLE etl.loads IS 'One row per committed load of a partition.'",
+    "COMMENT ON TABLE etl.quarantine IS 'Rows that broke a rule: pending, or superseded by a later load.'",
+    "COMMENT ON TABLE etl.watermarks IS 'How far each stream has been read, UTC.'",
+    "COMMENT ON TABLE etl.touched_dates IS 'Business dates whose rows a load changed.'",
+    "COMMENT ON TABLE etl.partitions IS 'Last outcome of each partition, and when it was last published.'",
+    "COMMENT ON TABLE etl.mart_builds IS 'Builds of marts, each up to a load.'",
+    "COMMENT ON COLUMN etl.partitions.loaded_rows IS 'Rows that its last published load has in the table.'",
+)
+_VERSION_2 = (
+    "ALTER TABLE etl.loads ADD COLUMN removed BIGINT DEFAULT 0",
+    """CREATE TABLE etl.tombstones (
+        source VARCHAR, stream VARCHAR, key_json VARCHAR, sequence BIGINT, partition DATE, run_id VARCHAR,
+        deleted_at TIMESTAMP)""",
+    """CREATE TABLE etl.sequence_ranges (
+        source VARCHAR, stream VARCHAR, first_sequence BIGINT, last_sequence BIGINT)""",
+    """CREATE TABLE etl.sequence_gaps (
+        source VARCHAR, stream VARCHAR, after_sequence BIGINT, before_sequence BIGINT, partition DATE,
+        run_id VARCHAR, noticed_at TIMESTAMP, closed_at TIMESTAMP)""",
+    """CREATE TABLE etl.snapshots (
+        source VARCHAR, stream VARCHAR, partition DATE, rows BIGINT, run_id VARCHAR, loaded_at TIMESTAMP)""",
+    "COMMENT ON TABLE etl.tombstones IS 'Keys of deleted rows, so that an older change does not revive them.'",
+    "COMMENT ON TABLE etl.sequence_ranges IS 'Numbers of a change feed that have been loaded, without gaps.'",
+    "COMMENT ON TABLE etl.sequence_gaps IS 'Missing numbers of a change feed, between the two given ones.'",
+    "COMMENT ON TABLE etl.snapshots IS 'Days whose snapshot has been loaded.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2)
+
+
+def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the `etl` schema to this code's version; nothing is done when it is there already.
+
+    Raises:
+        WarehouseError: If the file was written by a newer version of this code.
+    """
+    version = 0
+    if table_columns(connection, "etl", "schema_version"):
+        found = connection.execute("SELECT coalesce(max(version), 0) FROM etl.schema_version").fetchone()
+        version = int(found[0]) if found else 0
+    if version > len(_STEPS):
+        raise WarehouseError(
+            f"the warehouse has bookkeeping version {version}, this code knows {len(_STEPS)}",
+            hint="update etl_assets",
+        )
+    if version == len(_STEPS):
+        return
+    with transaction(connection):
+        connection.execute("CREATE SCHEMA IF NOT EXISTS etl")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS etl.schema_version (version INTEGER, applied_at TIMESTAMP)"
+        )
+        for number, statements in enumerate(_STEPS[version:], start=version + 1):
+            for statement in statements:
+                connection.execute(statement)
+            now = datetime.now(UTC).replace(tzinfo=None)
+            connection.execute(
+                "INSERT INTO etl.schema_version (version, applied_at) VALUES (?, ?)", [number, now]
+            )

@@ -1,0 +1,129 @@
+"""The warehouse file: opened in one way, by one writer at a time.
+
+What belongs here: the lock, opening, settings, closing. What does not: what is done in a session (`session`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from etl_assets.failures import WarehouseError
+from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
+from etl_assets.warehouse.errors import holder_pid, is_locked, opening_error, told_plainly
+from etl_assets.warehouse.lock import WarehouseLock
+from etl_assets.warehouse.session import Session
+
+__all__ = ["Session", "Warehouse"]
+
+_POLL_SECONDS = 0.05
+
+
+class Warehouse:
+    """A DuckDB file that holds the loaded tables, the marts and the bookkeeping.
+
+    Args:
+        path: The file; it and its folder are made on first use. Beside it stand `<file>.lock`,
+            `<file>.holder.json` while it is held, and `<file>.tmp/` for what does not fit into memory.
+        lock_timeout: Seconds to wait for another holder.
+        memory_limit: Memory that DuckDB may use, as DuckDB writes it; larger work goes to disk.
+    """
+
+    def __init__(self, path: Path, *, lock_timeout: float = 60.0, memory_limit: str = "1GB") -> None:
+        self._path = path
+        self._lock_timeout = lock_timeout
+        self._memory_limit = memory_limit
+        self._lock = WarehouseLock(path)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def exists(self) -> bool:
+        """Whether there is a warehouse yet."""
+        return self._path.exists()
+
+    @contextmanager
+    def session(self, purpose: str) -> Iterator[Session]:
+        """Open the warehouse for writing, alone; it is made if it does not exist.
+
+        Args:
+            purpose: What for; shown to those who wait.
+
+        Raises:
+            WarehouseBusyError: If another process or thread held it for too long.
+            StorageFullError: If the disk is full.
+            WarehouseError: If the file is damaged or cannot be opened, or this thread has it open already.
+        """
+        with self._opened(purpose, read_only=False) as connection:
+            with told_plainly("prepare the warehouse", self._path):
+                ensure_bookkeeping(connection)
+            yield Session(connection, self._path)
+
+    @contextmanager
+    def read(self, purpose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the warehouse for reading, alone; keep it short, writers wait meanwhile.
+
+        Args:
+            purpose: What for; shown to those who wait.
+
+        Raises:
+            WarehouseBusyError: If another process or thread held it for too long.
+            WarehouseError: If there is no warehouse yet, or it cannot be opened.
+        """
+        if not self.exists():
+            raise WarehouseError(
+                f"there is no warehouse at {self._path} yet", hint="run `etl-assets backfill` first"
+            )
+        with self._opened(purpose, read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _opened(self, purpose: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + self._lock_timeout
+        with self._lock.held(purpose, self._lock_timeout):
+            connection = self._connect(deadline, read_only=read_only)
+            try:
+                self._settle(connection)
+                yield connection
+            finally:
+                with told_plainly("close the warehouse", self._path):
+                    connection.close()
+
+    def _connect(self, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file; one that a process without our lock has open (a DuckDB shell) is waited for."""
+        while True:
+            try:
+                return duckdb.connect(str(self._path), read_only=read_only, config=self._config())
+            except (duckdb.Error, OSError) as error:
+                if not (isinstance(error, duckdb.Error) and is_locked(error)):
+                    raise opening_error(error, self._path) from error
+                if time.monotonic() >= deadline:
+                    raise self._lock.busy(self._lock_timeout, holder_pid(error)) from error
+            time.sleep(_POLL_SECONDS)
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {
+            "memory_limit": self._memory_limit,
+            "temp_directory": str(self._path.with_name(self._path.name + ".tmp")),
+            # Nothing is ever fetched behind the user's back.
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            # Rows of a table have no order, and keeping one costs memory on large days.
+            "preserve_insertion_order": "false",
+            # Many small commits in a row are checkpointed together.
+            "wal_autocheckpoint": "64MB",
+        }
+
+    def _settle(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Set what only an open connection takes, and then no more: a mart's SQL must not change settings."""
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET lock_configuration = true")
+        except duckdb.Error as error:
+            raise opening_error(error, self._path) from error

@@ -1,0 +1,133 @@
+"""What a write disposition is: SQL over a staged relation that changes a table and says what it changed.
+
+What belongs here: the protocol, its input and its result, and the staged relation itself. What does not: any
+one disposition. Dispositions keep to SQL that DuckDB and DuckLake both run: no indexes, sequences or
+constraints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+
+from etl_assets.streams.base import Stream
+from etl_assets.warehouse.identifiers import quoted
+from etl_assets.warehouse.schema import TableLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One partition's staged rows on their way into the table, within an open transaction.
+
+    Attributes:
+        connection: The warehouse.
+        stream: The stream.
+        layout: Its table, which exists.
+        partition: The day.
+        rows: Staged Parquet file; None stands for no rows.
+        run_id: Recorded with each row written.
+        loaded_at: Recorded with each row written; naive UTC.
+        confirmed: Whether someone confirmed that rows may vanish.
+        restates: Whether the partition was loaded before by another contract or transform: then what the present one
+            makes of a version that the table has takes its place.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    stream: Stream
+    layout: TableLayout
+    partition: date
+    rows: Path | None
+    run_id: str
+    loaded_at: datetime
+    confirmed: bool = False
+    restates: bool = False
+
+    @property
+    def staged(self) -> str:
+        """The staged rows as a SELECT of the contract's columns in the table's types.
+
+        It has one parameter, `$rows`, which `parameters` gives.
+        """
+        if self.rows is None:
+            empty = ", ".join(f"CAST(NULL AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns)
+            return f"SELECT {empty} WHERE CAST($rows AS VARCHAR) IS NOT NULL"
+        casts = ", ".join(f"CAST({c.quoted} AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns)
+        return f"SELECT {casts} FROM read_parquet($rows)"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameter of `staged`."""
+        return {"rows": None if self.rows is None else str(self.rows)}
+
+    @property
+    def business_date(self) -> str:
+        """The column that business dates are taken from, as SQL; asked for only where there is one."""
+        assert self.stream.business_date is not None
+        return quoted(self.stream.business_date)
+
+    @property
+    def window_column(self) -> str:
+        """The column that `_partition` is taken from, as SQL; asked for only where there is one."""
+        assert self.stream.window_column is not None
+        return quoted(self.stream.window_column)
+
+    def one(self, sql: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """Run a query that gives exactly one row."""
+        found: tuple[Any, ...] | None = self.connection.execute(sql, parameters or {}).fetchone()
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a load did to the table. `staged = loaded + unchanged + deduplicated`.
+
+    Attributes:
+        loaded: Rows written, new and updated.
+        updated: Those of them that replaced another version.
+        unchanged: Rows that the table had already, in this or a newer version.
+        deduplicated: Older versions of a key, or repeats of a row, within the staged rows.
+        touched_dates: Business dates, before and after, of rows that changed; sorted.
+        removed: Rows of the table that the load found to be gone.
+    """
+
+    loaded: int
+    updated: int
+    unchanged: int
+    deduplicated: int
+    touched_dates: tuple[date, ...]
+    removed: int = 0
+
+    @property
+    def staged(self) -> int:
+        """All staged rows."""
+        return self.loaded + self.unchanged + self.deduplicated
+
+
+class Disposition(Protocol):
+    """A way for rows to enter a table."""
+
+    def objection(self, load: Load) -> str | None:
+        """Say why a load without rows must be withheld unless confirmed ("a day that ..."), or None."""
+        ...
+
+    def still_holds(self, load: Load, staged: int) -> bool:
+        """Tell, at a glance, whether the table still has what an equal load left in it."""
+        ...
+
+    def apply(self, load: Load) -> Applied:
+        """Bring the staged rows into the table.
+
+        Raises:
+            PartitionWithheld: If someone has to confirm the load first; nothing has been changed then.
+        """
+        ...
+
+
+def sorted_dates(*groups: list[date] | None) -> tuple[date, ...]:
+    """Unite lists of dates, any of which may be missing."""
+    return tuple(sorted({day for group in groups for day in group or ()}))

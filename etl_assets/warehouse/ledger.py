@@ -1,0 +1,208 @@
+"""The account of what was loaded: load log, watermarks, touched dates, last outcome of each partition.
+
+What belongs here: writing these `etl` tables within someone else's transaction, and what a session may
+remember of them, being the only writer. What does not: the rows themselves, and the quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, dataclass
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class LastLoad:
+    """What the last committed load of a partition brought."""
+
+    content_hash: str
+    contract_version: str
+    code_version: str
+    staged: int
+    deduplicated: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEntry:
+    """One row of the load log, in the order of its columns."""
+
+    load_id: int
+    source: str
+    stream: str
+    partition: date
+    run_id: str
+    verdict: str
+    extracted: int
+    staged: int
+    loaded: int
+    updated: int
+    unchanged: int
+    deduplicated: int
+    removed: int
+    quarantined: int
+    warned: int
+    warnings: str
+    violations: str
+    content_hash: str
+    landing_version: str | None
+    watermark: datetime
+    contract_version: str
+    code_version: str
+    seconds: str
+    seconds_total: float
+    loaded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEntry:
+    """The last outcome of one partition.
+
+    A `loaded_rows` or `published_at` of None keeps what the table has: a failed attempt does not undo an
+    earlier publication.
+    """
+
+    source: str
+    stream: str
+    partition: date
+    status: str
+    message: str
+    failure_stage: str | None
+    failure_class: str | None
+    error_type: str | None
+    run_id: str
+    extracted: int
+    staged: int
+    loaded_rows: int | None
+    quarantined: int
+    warned: int
+    warnings: str
+    violations: str
+    seconds: str
+    landing_version: str | None
+    updated_at: datetime
+    published_at: datetime | None
+
+
+_LOAD_COLUMNS = ", ".join(LoadEntry.__dataclass_fields__)
+_LOAD_MARKS = ", ".join("?" * len(LoadEntry.__dataclass_fields__))
+_PARTITION_COLUMNS = ", ".join(PartitionEntry.__dataclass_fields__)
+_SAME_PARTITION = "source = $source AND stream = $stream AND partition = $partition"
+
+
+def as_json(values: dict[str, Any]) -> str:
+    """Write a mapping as JSON text, the same for the same content."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+
+
+class Ledger:
+    """Bookkeeping of one session.
+
+    Args:
+        connection: The warehouse, held exclusively for as long as the ledger lives.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._next_load_id: int | None = None
+        self._last_loads: dict[tuple[str, str], dict[date, LastLoad]] = {}
+        self._watermarks: dict[tuple[str, str], datetime | None] = {}
+        self._published: dict[tuple[str, str], dict[date, tuple[int, datetime | None]]] = {}
+
+    def forget(self) -> None:
+        """Drop what is remembered, after a transaction was rolled back."""
+        self._next_load_id = None
+        self._last_loads.clear()
+        self._watermarks.clear()
+        self._published.clear()
+
+    def last_load(self, source: str, stream: str, partition: date) -> LastLoad | None:
+        """Give the last committed load of a partition; None if it was never published."""
+        key = (source, stream)
+        if key not in self._last_loads:
+            found = self._connection.execute(
+                "SELECT partition, content_hash, contract_version, code_version, staged, deduplicated FROM etl.loads "
+                "WHERE source = ? AND stream = ? "
+                "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1",
+                [source, stream],
+            ).fetchall()
+            self._last_loads[key] = {row[0]: LastLoad(*row[1:]) for row in found}
+        return self._last_loads[key].get(partition)
+
+    def new_load_id(self) -> int:
+        """Give the next load's number: one more than the greatest so far."""
+        if self._next_load_id is None:
+            found = self._connection.execute("SELECT coalesce(max(load_id), 0) + 1 FROM etl.loads").fetchone()
+            self._next_load_id = int(found[0]) if found else 1
+        self._next_load_id += 1
+        return self._next_load_id - 1
+
+    def record_load(self, entry: LoadEntry, touched_dates: tuple[date, ...]) -> None:
+        """Write the load log's row, the touched dates and the watermark."""
+        self._connection.execute(
+            f"INSERT INTO etl.loads ({_LOAD_COLUMNS}) VALUES ({_LOAD_MARKS})", list(astuple(entry))
+        )
+        if touched_dates:
+            self._connection.execute(
+                "INSERT INTO etl.touched_dates (load_id, source, stream, business_date) "
+                "SELECT ?, ?, ?, unnest(CAST(? AS DATE[]))",
+                [entry.load_id, entry.source, entry.stream, list(touched_dates)],
+            )
+        self._advance_watermark(entry)
+        self.last_load(entry.source, entry.stream, entry.partition)
+        self._last_loads[entry.source, entry.stream][entry.partition] = LastLoad(
+            entry.content_hash, entry.contract_version, entry.code_version, entry.staged, entry.deduplicated
+        )
+
+    def record_outcome(self, entry: PartitionEntry) -> None:
+        """Write a partition's last outcome in place of the one before."""
+        values = {name: getattr(entry, name) for name in PartitionEntry.__dataclass_fields__}
+        published = self._published_of(entry.source, entry.stream)
+        kept = published.get(entry.partition)
+        if kept is not None:
+            key = {name: values[name] for name in ("source", "stream", "partition")}
+            self._connection.execute(f"DELETE FROM etl.partitions WHERE {_SAME_PARTITION}", key)
+        if entry.loaded_rows is None or entry.published_at is None:
+            values["loaded_rows"], values["published_at"] = kept or (0, None)
+        marks = ", ".join(f"${name}" for name in values)
+        self._connection.execute(
+            f"INSERT INTO etl.partitions ({_PARTITION_COLUMNS}) VALUES ({marks})", values
+        )
+        published[entry.partition] = (values["loaded_rows"], values["published_at"])
+
+    def _published_of(self, source: str, stream: str) -> dict[date, tuple[int, datetime | None]]:
+        """Give rows and time of each known partition's last publication; no time if there was none."""
+        key = (source, stream)
+        if key not in self._published:
+            found = self._connection.execute(
+                "SELECT partition, loaded_rows, published_at FROM etl.partitions "
+                "WHERE source = ? AND stream = ?",
+                list(key),
+            ).fetchall()
+            self._published[key] = {day: (rows, at) for day, rows, at in found}
+        return self._published[key]
+
+    def _advance_watermark(self, entry: LoadEntry) -> None:
+        key = (entry.source, entry.stream)
+        if key not in self._watermarks:
+            found = self._connection.execute(
+                "SELECT watermark FROM etl.watermarks WHERE source = ? AND stream = ?", list(key)
+            ).fetchone()
+            self._watermarks[key] = found[0] if found else None
+        current = self._watermarks[key]
+        if current is not None and current >= entry.watermark:
+            return
+        if current is None:
+            sql = (
+                "INSERT INTO etl.watermarks (watermark, updated_at, run_id, source, stream) "
+                "VALUES (?, ?, ?, ?, ?)"
+            )
+        else:
+            sql = (
+                "UPDATE etl.watermarks SET watermark = ?, updated_at = ?, run_id = ? "
+                "WHERE source = ? AND stream = ?"
+            )
+        self._connection.execute(sql, [entry.watermark, entry.loaded_at, entry.run_id, *key])
+        self._watermarks[key] = entry.watermark

@@ -1,0 +1,160 @@
+"""A session: the warehouse held exclusively, for as many commits as there are.
+
+What belongs here: the operations that write, each one transaction, each told plainly when it fails. What
+does not: opening and closing (`database`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+import structlog
+
+from etl_assets.marts.catalogue import Mart
+from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.streams.base import Stream
+from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.errors import told_plainly
+from etl_assets.warehouse.ledger import Ledger
+from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
+from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
+from etl_assets.warehouse.schema import TableLayout, ensure_table, layout_of
+from etl_assets.warehouse.transaction import naive_utc, transaction
+
+log = structlog.get_logger(__name__)
+
+
+class Session:
+    """The warehouse, open for writing by this session alone. For one thread at a time.
+
+    Args:
+        connection: The open warehouse.
+        path: Its file, for messages.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._ledger = Ledger(connection)
+        self._layouts: dict[str, TableLayout] = {}
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection, for reading within the session."""
+        return self._connection
+
+    def commit(self, request: CommitRequest) -> CommitResult:
+        """Commit a partition, or nothing of it.
+
+        That is its rows, quarantine rows, load-log row, watermark, touched dates and status.
+
+        Raises:
+            StorageFullError: If the disk is full.
+            WarehouseError: If the partition cannot be committed; nothing of it was.
+        """
+        with self._writing(f"commit {request.what}"):
+            layout = self._table_of(request.stream)
+            result = commit_partition(self._connection, self._ledger, layout, request)
+        self._layouts[request.stream.id] = layout
+        log.info(
+            "commit_withheld" if result.status is Status.WITHHELD else "committed",
+            source=request.stream.source.name,
+            stream=request.stream.id,
+            partition=request.partition.isoformat(),
+            run_id=request.run_id,
+            stage="commit",
+            load_id=result.load_id,
+            loaded=result.counts.loaded,
+            unchanged=result.counts.unchanged,
+            quarantined=result.counts.quarantined,
+        )
+        return result
+
+    def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
+        """Record failed attempts as their partitions' last outcome; rows published before stay.
+
+        Args:
+            outcomes: Outcomes of any kind; those that did not fail are left to their own commits.
+            run_id: The run.
+            at: When; aware.
+
+        Raises:
+            WarehouseError: If they cannot be written.
+        """
+        failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
+        if not failed:
+            return
+        with self._writing("record failed partitions"):
+            for outcome in failed:
+                self._ledger.record_outcome(failed_entry(outcome, run_id, naive_utc(at)))
+
+    def settled_in_run(
+        self, stream: Stream, run_id: str, days: Sequence[date], stages: Sequence[str]
+    ) -> list[PartitionOutcome]:
+        """Give what a run has settled already, so that a retry of the run does not do it again.
+
+        Settled are days that the run published or withheld, and those that failed in a way that trying again
+        cannot help.
+
+        Args:
+            stream: The stream.
+            run_id: The run.
+            days: The run's days.
+            stages: Stages that the run was asked for.
+
+        Returns:
+            Outcomes by day, as the run reported them, without size and preview.
+        """
+        with told_plainly(f"read what run {run_id} has done", self._path):
+            return settled_outcomes(self._connection, stream.id, run_id, days, stages)
+
+    def rebuild_mart(self, mart: Mart, run_id: str, at: datetime, *, full: bool = False) -> MartResult:
+        """Rebuild a mart for the business dates that loads have touched since its last build.
+
+        Args:
+            mart: The mart.
+            run_id: The run.
+            at: When; aware.
+            full: Rebuild it whole.
+
+        Raises:
+            WarehouseError: If its SQL fails; the mart stays as it was.
+        """
+        with self._writing(f"rebuild mart {mart.name}"):
+            result = rebuild_mart(self._connection, mart, run_id, naive_utc(at), full=full)
+        log.info(
+            "mart_rebuilt" if result.built else "mart_unchanged",
+            mart=mart.name,
+            run_id=run_id,
+            stage="mart",
+            dates=len(result.dates),
+            rows=result.rows,
+        )
+        return result
+
+    def pending_marts(self, marts: Iterable[Mart]) -> tuple[Mart, ...]:
+        """Give the marts that a rebuild would change: data was loaded since, or the SQL changed."""
+        with told_plainly("read the marts' state", self._path):
+            return pending_marts(self._connection, marts)
+
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[None]:
+        try:
+            with told_plainly(doing, self._path), transaction(self._connection):
+                yield
+        except BaseException:
+            self._ledger.forget()
+            raise
+
+    def _table_of(self, stream: Stream) -> TableLayout:
+        """Give the layout of the stream's table, made or brought up to date in this transaction."""
+        known = self._layouts.get(stream.id)
+        if known is not None:
+            return known
+        layout = layout_of(stream)
+        ensure_table(self._connection, layout)
+        return layout

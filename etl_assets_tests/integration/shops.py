@@ -1,0 +1,82 @@
+"""A shop that can be told to misbehave on single days, and that remembers what it was asked.
+
+What belongs here: faults that depend on the day and the number of times it was asked for. What does not: faults of the
+connection, which the demo source has switches for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+
+import orjson
+
+from etl_assets.demo.shop import ChangePage, CustomerPage, LinePage, OrderPage, Shop, day_of
+from etl_assets.failures import EtlError
+
+LINES, ORDERS = "shop/order_lines", "shop/orders"
+
+
+@dataclass
+class ScriptedShop:
+    """Another shop, with a script laid over it.
+
+    Attributes:
+        inner: The other shop.
+        asked: How often the first page of a day was asked for, by stream and day.
+        failures: How many more times a day is answered with an error that may pass, by stream and day.
+        spoiled: Days of order lines on which every fifth price is negative.
+        hollow: Days without any rows, by stream and day.
+    """
+
+    inner: Shop
+    asked: Counter[tuple[str, date]] = field(default_factory=Counter)
+    failures: dict[tuple[str, date], int] = field(default_factory=dict)
+    spoiled: set[date] = field(default_factory=set)
+    hollow: set[tuple[str, date]] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """What is served."""
+        return f"{self.inner.label}, by script"
+
+    def lines(self, start: int, end: int, cursor: str | None, limit: int, now: int) -> LinePage:
+        """Order lines; see `Shop.lines`."""
+        day = self._enter(LINES, start, end, first=cursor is None)
+        if (LINES, day) in self.hollow:
+            return LinePage(b"", 0, None)
+        page = self.inner.lines(start, end, cursor, limit, now)
+        return _spoil(page) if day in self.spoiled else page
+
+    def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
+        """Orders; see `Shop.orders`."""
+        day = self._enter(ORDERS, start, end, first=offset == 0)
+        if (ORDERS, day) in self.hollow:
+            return OrderPage([], has_more=False)
+        return self.inner.orders(start, end, offset, limit, now)
+
+    def customers(self, offset: int, limit: int, now: int) -> CustomerPage:
+        """Customers; see `Shop.customers`."""
+        return self.inner.customers(offset, limit, now)
+
+    def product_changes(self, start: int, end: int, after_lsn: int, limit: int, now: int) -> ChangePage:
+        """Product changes; see `Shop.product_changes`."""
+        return self.inner.product_changes(start, end, after_lsn, limit, now)
+
+    def _enter(self, stream: str, start: int, end: int, *, first: bool) -> date:
+        # A window may reach a little into its neighbours; its middle lies in its own day.
+        day = date.fromordinal(day_of((start + end) // 2))
+        if first:
+            self.asked[stream, day] += 1
+        if self.failures.get((stream, day), 0) > 0:
+            self.failures[stream, day] -= 1
+            raise EtlError("broken by script")
+        return day
+
+
+def _spoil(page: LinePage) -> LinePage:
+    records = orjson.loads(b"[" + page.body + b"]")
+    for record in records[::5]:
+        record["unit_price"] = "-1.00"
+    return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)

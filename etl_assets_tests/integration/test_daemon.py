@@ -1,0 +1,164 @@
+"""What Dagster does by itself: the daily schedule, the marts' automation, and a backfill through the real daemon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+from etl_assets.build import build_definitions
+from etl_assets.cli.days import days_between
+from etl_assets.demo.faults import Faults
+from etl_assets.demo.server import RunningSource
+from etl_assets.marts.catalogue import discover_marts
+from etl_assets.orchestration.backfill import load_days, rebuild_marts
+from etl_assets.orchestration.instance import opened_instance, prepare_dagster_home
+from etl_assets.orchestration.keys import DAILY_JOB, Layer, mart_key, stream_key
+from etl_assets.settings import Settings
+from etl_assets.streams.discovery import discover_streams
+from etl_assets_tests.integration.commands import PROJECT, clean_environment
+from etl_assets_tests.integration.conftest import Use
+from etl_assets_tests.integration.instances import FAILED, MATERIALIZED, partition_statuses
+from etl_assets_tests.integration.shops import LINES, ORDERS
+from etl_assets_tests.integration.warehouses import select
+
+FIRST, LAST, BAD = date(2025, 1, 6), date(2025, 1, 11), date(2025, 1, 9)
+DAYS = days_between(FIRST, LAST)
+DAEMON_SECONDS = 180
+STREAM_KEYS = [stream_key(layer, stream) for stream in (LINES, ORDERS) for layer in Layer]
+
+
+def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: RunningSource, use: Use) -> None:
+    settings = use(scripted)
+    definitions = build_definitions(settings)
+    with opened_instance(settings) as instance:
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2025, 1, 10, 2, tzinfo=UTC),
+            repository_def=definitions.get_repository_def(),
+        )
+        [schedule] = definitions.get_repository_def().schedule_defs
+        [request] = schedule.evaluate_tick(context).run_requests or []
+        assert request.partition_key == "2025-01-09"
+        result = definitions.resolve_job_def(DAILY_JOB).execute_in_process(
+            partition_key=request.partition_key, instance=instance, tags=request.tags, raise_on_error=False
+        )
+    assert result.success
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert made == {*STREAM_KEYS, mart_key("daily_sales")}
+    day = date(2025, 1, 9)
+    [(sold,)] = select(settings.warehouse_path, "SELECT sum(amount) FROM shop.order_lines")
+    mart = "SELECT day, net_revenue FROM marts.daily_sales"
+    assert select(settings.warehouse_path, mart) == [(day, sold)]
+    for stream in (LINES, ORDERS):
+        for statuses in partition_statuses(settings, stream).values():
+            assert statuses == {str(day): MATERIALIZED}
+
+
+def test_loads_ask_for_the_mart_once(scripted: RunningSource, use: Use) -> None:
+    settings = use(scripted)
+    definitions = build_definitions(settings)
+    mart = mart_key("daily_sales")
+    with opened_instance(settings) as instance:
+        evaluated = dg.evaluate_automation_conditions(definitions, instance)
+        assert evaluated.total_requested == 0
+        loaded = load_days(definitions, instance, [discover_streams()[LINES]], DAYS[:2])
+        assert loaded.success, loaded.failures
+        evaluated = dg.evaluate_automation_conditions(definitions, instance, cursor=evaluated.cursor)
+        assert evaluated.get_num_requested(mart) == evaluated.total_requested == 1
+        evaluated = dg.evaluate_automation_conditions(definitions, instance, cursor=evaluated.cursor)
+        assert evaluated.total_requested == 0
+        rebuilt = rebuild_marts(definitions, instance, discover_marts())
+        assert rebuilt.metadata[mart]["dates_rebuilt"] == 2
+        evaluated = dg.evaluate_automation_conditions(definitions, instance, cursor=evaluated.cursor)
+        assert evaluated.total_requested == 0
+
+
+@pytest.mark.slow
+def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_path: Path) -> None:
+    settings = use(scripted, ETL_PARTITIONS_PER_RUN="3")
+    scripted.faults.set_to(Faults(fail_days=[str(BAD)]))
+    prepare_dagster_home(settings)
+    with running_daemon(settings, tmp_path / "daemon.log") as problem, opened_instance(settings) as instance:
+        backfill_id = _launch(settings, instance)
+
+        def ended() -> bool:
+            backfill = instance.get_backfill(backfill_id)
+            assert backfill is not None
+            return backfill.status in (
+                BulkActionStatus.COMPLETED,
+                BulkActionStatus.COMPLETED_FAILED,
+                BulkActionStatus.COMPLETED_SUCCESS,
+                BulkActionStatus.FAILED,
+            )
+
+        _wait_until(ended, problem)
+        backfill = instance.get_backfill(backfill_id)
+        assert backfill is not None
+        assert backfill.status is BulkActionStatus.COMPLETED_FAILED, backfill.error
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id}))
+        assert len(runs) == 2
+        expected = {str(day): FAILED if day == BAD else MATERIALIZED for day in DAYS}
+        for stream in (LINES, ORDERS):
+            for layer, statuses in partition_statuses(settings, stream).items():
+                assert statuses == expected, (stream, layer)
+        # The automation rebuilds the mart without being told to.
+        _wait_until(
+            lambda: instance.get_latest_materialization_event(mart_key("daily_sales")) is not None, problem
+        )
+    days = [
+        day for (day,) in select(settings.warehouse_path, "SELECT day FROM marts.daily_sales ORDER BY day")
+    ]
+    assert days == [day for day in DAYS if day != BAD]
+
+
+def _launch(settings: Settings, instance: dg.DagsterInstance) -> str:
+    """Ask for a backfill of all days of both streams, as the UI does."""
+    graph = build_definitions(settings).resolve_asset_graph()
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="backfill",
+        asset_graph=graph,
+        partition_names=[str(day) for day in DAYS],
+        asset_selection=STREAM_KEYS,
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill.backfill_id
+
+
+@contextmanager
+def running_daemon(settings: Settings, log: Path) -> Iterator[Callable[[], str]]:
+    """Run Dagster's daemon over the project; gives a function that tells why it ended, if it has."""
+    variables = clean_environment({"DAGSTER_HOME": str(settings.dagster_home)}) | {
+        name: value for name, value in settings.environment.items() if name.startswith("ETL_")
+    }
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "etl_assets.definitions"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=variables, cwd=PROJECT, stdout=output, stderr=output)
+        try:
+            yield lambda: "" if process.poll() is None else log.read_text(errors="replace")[-2_000:]
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _wait_until(done: Callable[[], bool], problem: Callable[[], str]) -> None:
+    give_up = time.monotonic() + DAEMON_SECONDS
+    while not done():
+        assert problem() == ""
+        assert time.monotonic() < give_up
+        time.sleep(0.5)

@@ -1,0 +1,1 @@
+"""Tests of the way of partitions from landing to commit."""

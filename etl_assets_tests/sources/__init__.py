@@ -1,0 +1,1 @@
+"""Tests of how rows come in, against real servers on localhost."""

@@ -1,0 +1,1 @@
+"""Tests of the stream vocabulary, of parsing and of discovery."""

@@ -1,0 +1,195 @@
+"""Declarations that do not make sense are refused at once, in one line that says what is wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from etl_assets.failures import ConfigurationError
+from etl_assets.streams.base import (
+    Contract,
+    Cursor,
+    Date,
+    Decimal2,
+    ErrorBudget,
+    Field,
+    Merge,
+    Personal,
+    ReplacePartition,
+    Rest,
+    RestSource,
+    Severity,
+    Stream,
+    Timestamp,
+    Window,
+    WindowParameters,
+)
+from etl_assets.streams.contract import FieldNotes
+from etl_assets.streams.discovery import discover_streams
+
+STREAMS = discover_streams()
+
+
+class Sales(Contract):
+    """Columns of every use."""
+
+    sale_id: str = Field()
+    place: str = Field(missing="allow")
+    amount: Decimal2 = Field()
+    day: Date = Field()
+    sold_at: Timestamp = Field()
+    changed_at: Timestamp = Field(missing="warn")
+
+
+class Shouting(Contract):
+    """A column that is no identifier."""
+
+    SOLD: Timestamp = Field()
+
+
+def unchanged(raw: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows as they are."""
+    return raw
+
+
+def rest(path: str = "/v1/sales") -> Rest:
+    """Declare an extraction."""
+    return Rest(path=path, window=WindowParameters("from", "to"), paginator=Cursor())
+
+
+def stream(**changes: Any) -> Stream:
+    """Declare a stream that makes sense, or does not."""
+    parts: dict[str, Any] = {
+        "source": RestSource(name="till"),
+        "name": "sales",
+        "owner": "team:sales",
+        "extract": rest(),
+        "contract": Sales,
+        "transform": unchanged,
+        "write": Merge(key="sale_id", version="sold_at"),
+        "window_column": "sold_at",
+        "business_date": "day",
+    }
+    return Stream(**(parts | changes))
+
+
+def test_stream_that_makes_sense() -> None:
+    assert stream().id == "till/sales"
+    assert stream(write=ReplacePartition(), business_date="sold_at").budget == ErrorBudget()
+    both = Merge(key=("sale_id", "day"), version="sold_at")
+    assert stream(write=both).write == both
+    assert both.key_columns == ("sale_id", "day")
+    assert Merge(key="sale_id", version="sold_at").key_columns == ("sale_id",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Sales"}, "stream name 'Sales' must be lower-case letters, digits and underscores"),
+        ({"name": ""}, "stream name '' must be"),
+        ({"name": "1st"}, "stream name '1st' must be"),
+        ({"name": "a-b"}, "stream name 'a-b' must be"),
+        ({"name": "a/b"}, "stream name 'a/b' must be"),
+        ({"name": 'x"; drop table y'}, "stream name"),
+        ({"name": "a" * 64}, "stream name"),
+        ({"source": RestSource(name="Till")}, "source name 'Till' must be"),
+        ({"source": RestSource(name="../up")}, "source name '../up' must be"),
+        ({"source": RestSource(name="etl")}, "source name 'etl' is reserved; choose another"),
+        ({"source": RestSource(name="marts")}, "source name 'marts' is reserved"),
+        ({"source": RestSource(name="main")}, "source name 'main' is reserved"),
+        ({"extract": rest("v1/sales")}, "till/sales: path 'v1/sales' must start with one slash"),
+        (
+            {"extract": rest("//other.host/v1")},
+            "till/sales: path '//other.host/v1' must start with one slash",
+        ),
+        ({"extract": rest("")}, "till/sales: path '' must start with one slash"),
+        (
+            {"budget": ErrorBudget(warn=0.2, fail=0.1)},
+            "till/sales: error budget must be 0 <= warn <= fail <= 1",
+        ),
+        ({"budget": ErrorBudget(warn=-0.1)}, "till/sales: error budget"),
+        ({"budget": ErrorBudget(fail=1.5)}, "till/sales: error budget"),
+        ({"budget": ErrorBudget(fail=float("nan"))}, "till/sales: error budget"),
+        (
+            {"window_column": "when"},
+            "till/sales: window_column names 'when', which its contract does not have",
+        ),
+        ({"window_column": "day"}, "till/sales: window_column 'day' must be a timestamp"),
+        (
+            {"window_column": "changed_at"},
+            "till/sales: window_column column 'changed_at' must not allow missing",
+        ),
+        ({"business_date": "when"}, "till/sales: business_date names 'when'"),
+        ({"business_date": "amount"}, "till/sales: business_date 'amount' must be a timestamp or a date"),
+        (
+            {"business_date": "changed_at"},
+            "till/sales: business_date column 'changed_at' must not allow missing",
+        ),
+        (
+            {"write": Merge(key="id", version="sold_at")},
+            "till/sales: key names 'id', which its contract does not",
+        ),
+        (
+            {"write": Merge(key="place", version="sold_at")},
+            "till/sales: key column 'place' must not allow missing",
+        ),
+        ({"write": Merge(key=(), version="sold_at")}, "till/sales: merge needs a key"),
+        ({"write": Merge(key="sale_id", version="rev")}, "till/sales: version names 'rev'"),
+        (
+            {"write": Merge(key="sale_id", version="changed_at")},
+            "till/sales: version column 'changed_at' must not allow missing values",
+        ),
+        (
+            {"contract": Shouting, "window_column": "SOLD", "business_date": "SOLD"},
+            "till/sales: column 'SOLD' must be lower-case letters, digits, underscores",
+        ),
+    ],
+)
+def test_misdeclared_stream_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        stream(**changes)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_column_of_a_type_that_cannot_be_loaded_is_refused() -> None:
+    class Odd(Contract):
+        sold_at: Timestamp = Field()
+        lasted: pd.Timedelta = Field()
+
+    with pytest.raises(
+        ConfigurationError, match=r"^contract Odd: column 'lasted' has type .* \(use str, int"
+    ):
+        stream(contract=Odd, write=ReplacePartition(), window_column="sold_at", business_date="sold_at")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"missing": "maybe"}, {"personal": "hide"}], ids=["severity", "personal"]
+)
+def test_unknown_words_in_a_field_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        Field(**changes)
+
+
+def test_notes_of_a_field_survive_pandera() -> None:
+    notes = FieldNotes(Severity.WARN, "Raw", "x", Personal.MASK)
+    assert FieldNotes.from_metadata(notes.as_metadata()) == notes
+    assert FieldNotes.from_metadata(None) == FieldNotes()
+
+
+def test_window_is_the_utc_day_and_may_reach_back() -> None:
+    day = date(2024, 2, 29)
+    start = datetime(2024, 2, 29, tzinfo=UTC)
+    assert Window.of_day(day) == Window(start, start + timedelta(days=1))
+    assert Window.of_day(day).widened(timedelta(minutes=5)).start == start - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("one", STREAMS.values(), ids=list(STREAMS))
+def test_every_stream_says_what_it_holds(one: Stream) -> None:
+    assert one.owner
+    assert one.description.endswith(".")
+    described = {name: column.description for name, column in one.contract.to_schema().columns.items()}
+    assert [name for name, text in described.items() if not text] == []

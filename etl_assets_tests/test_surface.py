@@ -1,0 +1,163 @@
+"""The public surface: names that users' bookmarks, scripts and alerts rely on, and what importing the project costs.
+
+A change here is a change for users: it belongs in the changelog.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from etl_assets.build import build_definitions
+from etl_assets.settings import load_settings
+
+PROJECT = Path(__file__).resolve().parents[1]
+TEAM = ["team:sales"]
+RAW, STAGED, TABLE = ["json"], ["pandas", "parquet"], ["duckdb", "table"]
+CHECKS = ["conservation", "contract"]
+
+ASSETS = {
+    "raw/shop/order_lines": ("shop", RAW, []),
+    "staged/shop/order_lines": ("shop", STAGED, CHECKS),
+    "warehouse/shop/order_lines": ("shop", TABLE, CHECKS),
+    "raw/shop/orders": ("shop", RAW, []),
+    "staged/shop/orders": ("shop", STAGED, CHECKS),
+    "warehouse/shop/orders": ("shop", TABLE, CHECKS),
+    "marts/daily_sales": ("marts", ["duckdb", "sql"], []),
+}
+TABLES = {
+    "warehouse/shop/order_lines": "warehouse.shop.order_lines",
+    "warehouse/shop/orders": "warehouse.shop.orders",
+    "marts/daily_sales": "warehouse.marts.daily_sales",
+}
+
+LOAD_DEFINITIONS = """
+import json
+from etl_assets.definitions import defs
+graph = defs.resolve_asset_graph()
+print(json.dumps(sorted(key.to_user_string() for key in graph.get_all_asset_keys())))
+"""
+IMPORT_COMMAND = """
+import json, sys
+import etl_assets.cli.main
+heavy = ("dagster", "pandas", "pandera", "pyarrow", "duckdb", "httpx", "starlette", "uvicorn", "numpy")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """The definitions as they are with no setting but the data folder."""
+    return build_definitions(load_settings({"ETL_DATA_DIR": str(tmp_path_factory.mktemp("surface"))}))
+
+
+def test_assets(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks: dict[str, list[str]] = {name: [] for name in ASSETS}
+    for key in sorted(graph.asset_check_keys, key=lambda key: key.name):
+        checks[key.asset_key.to_user_string()].append(key.name)
+    found = {
+        key.to_user_string(): (
+            graph.get(key).group_name,
+            sorted(graph.get(key).kinds),
+            checks[key.to_user_string()],
+        )
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == ASSETS
+    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {tuple(TEAM)}
+    assert all(graph.get(key).description for key in graph.get_all_asset_keys())
+
+
+def test_lineage(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    parents = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents == {
+        "raw/shop/order_lines": [],
+        "staged/shop/order_lines": ["raw/shop/order_lines"],
+        "warehouse/shop/order_lines": ["staged/shop/order_lines"],
+        "raw/shop/orders": [],
+        "staged/shop/orders": ["raw/shop/orders"],
+        "warehouse/shop/orders": ["staged/shop/orders"],
+        "marts/daily_sales": ["warehouse/shop/order_lines"],
+    }
+
+
+def test_partitions_and_backfill_policy(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        if key.path[0] == "marts":
+            assert node.partitions_def is None
+            continue
+        assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)
+        assert node.partitions_def.timezone == "UTC"
+        assert node.partitions_def.get_first_partition_key() == "2025-01-01"
+        assert node.backfill_policy is not None
+        assert node.backfill_policy.max_partitions_per_run is not None
+
+
+def test_tables_are_named(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    named = {
+        key.to_user_string(): graph.get(key).metadata["dagster/table_name"]
+        for key in graph.get_all_asset_keys()
+        if "dagster/table_name" in graph.get(key).metadata
+    }
+    assert {name: named.get(name) for name in TABLES} == TABLES
+
+
+def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert [name for name in repository.job_names if not name.startswith("__")] == ["daily"]
+    job = definitions.resolve_job_def("daily")
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(ASSETS)
+    assert [
+        (schedule.name, schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
+        for schedule in repository.schedule_defs
+    ] == [("daily_at_0200_utc", "0 2 * * *", "UTC", "RUNNING")]
+    assert [(sensor.name, sensor.default_status.value) for sensor in repository.sensor_defs] == [
+        ("mart_automation", "RUNNING")
+    ]
+
+
+def test_definitions_load_with_an_empty_environment_and_leave_the_disk_alone(tmp_path: Path) -> None:
+    found = _python(LOAD_DEFINITIONS, tmp_path)
+    assert found == sorted(ASSETS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_command_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert _python(IMPORT_COMMAND, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _python(script: str, folder: Path) -> Any:
+    """Run a script in a fresh interpreter, in an empty folder and with hardly any environment."""
+    # Writing no byte code keeps this test's own interpreter from touching the disk.
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
