@@ -66,6 +66,16 @@ class LoadedDays:
         """The partitions that were published, in order."""
         return tuple(day for day in self.days if day != self.failed)
 
+    def latest(self, stream: str) -> date:
+        """The partition that was committed last; days that are prepared at once can change places."""
+        with closing(duckdb.connect(self.folder / "warehouse.duckdb", read_only=True)) as connection:
+            found = connection.execute(
+                "SELECT arg_max(partition, load_id) FROM etl.loads WHERE source || '/' || stream = ?",
+                [stream],
+            ).fetchone()
+        assert found is not None
+        return date.fromisoformat(str(found[0]))
+
     def numbers(self, stream: str, day: date, *columns: str) -> tuple[int, ...]:
         """Look up numbers of a day's load in the warehouse, which is not what the UI reads."""
         with closing(duckdb.connect(self.folder / "warehouse.duckdb", read_only=True)) as connection:

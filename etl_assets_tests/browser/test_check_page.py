@@ -41,7 +41,7 @@ def value_of(page: Page, key: str) -> Locator:
 
 
 def test_the_latest_result_shows_its_numbers(screen: Screen, loaded_days: LoadedDays) -> None:
-    day = loaded_days.days[-1]
+    day = loaded_days.latest("shop/order_lines")
     extracted, quarantined = loaded_days.numbers("shop/order_lines", day, "extracted", "quarantined")
     page = open_check(screen, "contract")
     expect(page.get_by_text(f"{quarantined} of {extracted} rows quarantined")).to_be_visible()
@@ -90,7 +90,7 @@ def test_the_overview_describes_the_table(screen: Screen, loaded_days: LoadedDay
         expect(row.first).to_contain_text(kind)
     expect(page.get_by_text("warehouse.shop.orders", exact=True).first).to_be_visible()
     expect(page.get_by_text("sales", exact=True)).to_be_visible()
-    loaded = loaded_days.numbers("shop/orders", loaded_days.days[-1], "loaded")[0]
+    loaded = loaded_days.numbers("shop/orders", loaded_days.latest("shop/orders"), "loaded")[0]
     expect(value_of(page, "dagster/partition_row_count")).to_have_text(str(loaded))
     screen.save("table_overview")
 
