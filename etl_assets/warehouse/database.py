@@ -27,8 +27,8 @@ class Warehouse:
     """A DuckDB file that holds the loaded tables, the marts and the bookkeeping.
 
     Args:
-        path: The file; it and its folder are made on first use. Beside it stand `<file>.lock`,
-            `<file>.holder.json` while it is held, and `<file>.tmp/` for what does not fit into memory.
+        path: The file; it and its folder are made on first use. Beside it stand `<file>.lock` and
+            `<file>.queue`, `<file>.holder.json` while it is held, and `<file>.tmp/` for what does not fit into memory.
         lock_timeout: Seconds to wait for another holder.
         memory_limit: Memory that DuckDB may use, as DuckDB writes it; larger work goes to disk.
     """

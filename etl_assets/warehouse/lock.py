@@ -1,9 +1,12 @@
 """The single-writer lock: one session on the warehouse file at a time, over all threads and processes of a
 machine.
 
-The lock itself is the operating system's, so it is released when its holder dies. A file beside it says who
-holds it, for the message that a waiting process gives up with; that file decides nothing. What belongs here:
-waiting and telling who is in the way. What does not: opening the database.
+The lock itself is the operating system's, so it is released when its holder dies. In front of it is a second one,
+the queue, which only the next holder has: without it, a process that opens one session after the other would pass
+all that wait, as these look only now and then. A file beside the lock says who holds it, for the message that a
+waiting process gives up with; that file decides nothing.
+
+What belongs here: waiting and telling who is in the way. What does not: opening the database.
 """
 
 from __future__ import annotations
@@ -70,12 +73,14 @@ class WarehouseLock:
     """The lock of one warehouse file.
 
     Args:
-        path: The warehouse file; the lock is `<path>.lock`, its holder's record `<path>.holder.json`.
+        path: The warehouse file; the lock is `<path>.lock`, the queue before it `<path>.queue`, the holder's record
+            `<path>.holder.json`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock_path = path.with_name(path.name + ".lock")
+        self._queue_path = path.with_name(path.name + ".queue")
         self._holder_path = path.with_name(path.name + ".holder.json")
 
     @contextmanager
@@ -137,10 +142,12 @@ class WarehouseLock:
 
     @contextmanager
     def _file_locked(self, remaining: float, timeout: float) -> Iterator[None]:
-        lock = FileLock(str(self._lock_path))
+        queue, lock = FileLock(str(self._queue_path)), FileLock(str(self._lock_path))
+        deadline = time.monotonic() + remaining
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=remaining, poll_interval=_POLL_SECONDS)
+            with queue.acquire(timeout=remaining, poll_interval=_POLL_SECONDS):
+                lock.acquire(timeout=max(deadline - time.monotonic(), 0), poll_interval=_POLL_SECONDS)
         except Timeout:
             raise self.busy(timeout) from None
         except OSError as error:
