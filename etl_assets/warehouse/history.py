@@ -1,0 +1,85 @@
+"""What the bookkeeping knows of each day's last attempt and last load: the ground that a plan stands on.
+
+What belongs here: reading it. What does not: what follows from it (`etl_assets.pipeline.plan`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+from etl_assets.outcomes import Status
+from etl_assets.warehouse.schema import table_columns
+
+RECENT_LOADS = 30
+"""Loads of a stream that say what a further one will cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayHistory:
+    """One day of a stream.
+
+    Attributes:
+        status: How its last attempt ended.
+        message: Why it was not published.
+        contract_version: Of its last load; None before the first.
+        code_version: Of its last load.
+        landing_version: Landed answers that its last load was made from.
+    """
+
+    status: Status
+    message: str
+    contract_version: str | None
+    code_version: str | None
+    landing_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayCost:
+    """What a day of a stream took of late: medians over its last loads.
+
+    Attributes:
+        rows: Rows extracted.
+        seconds: Seconds, from the first request to the commit.
+        landed: Days, newest first, whose landed answers tell how many requests a day takes.
+    """
+
+    rows: float
+    seconds: float
+    landed: tuple[date, ...]
+
+
+def history_of(
+    connection: duckdb.DuckDBPyConnection, stream_id: str, days: Sequence[date]
+) -> dict[date, DayHistory]:
+    """Give what is known of some days of a stream; days never attempted are left out."""
+    if not days or not table_columns(connection, "etl", "partitions"):
+        return {}
+    source, _, stream = stream_id.partition("/")
+    found = connection.execute(
+        "WITH l AS (SELECT * FROM etl.loads WHERE source = $source AND stream = $stream "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) "
+        "SELECT p.partition, p.status, p.message, l.contract_version, l.code_version, l.landing_version "
+        "FROM etl.partitions AS p "
+        "LEFT JOIN l ON l.partition = p.partition WHERE p.source = $source AND p.stream = $stream "
+        "AND p.partition BETWEEN $first AND $last",
+        {"source": source, "stream": stream, "first": min(days), "last": max(days)},
+    ).fetchall()
+    wanted = set(days)
+    return {row[0]: DayHistory(Status(row[1]), *row[2:]) for row in found if row[0] in wanted}
+
+
+def cost_of(connection: duckdb.DuckDBPyConnection, stream_id: str) -> DayCost | None:
+    """Tell what a day of a stream took of late; None before its first load."""
+    if not table_columns(connection, "etl", "loads"):
+        return None
+    source, _, stream = stream_id.partition("/")
+    rows, seconds, landed = connection.execute(
+        "SELECT median(extracted), median(seconds_total), list(partition ORDER BY load_id DESC) FROM "
+        "(SELECT * FROM etl.loads WHERE source = $source AND stream = $stream ORDER BY load_id DESC LIMIT $recent)",
+        {"source": source, "stream": stream, "recent": RECENT_LOADS},
+    ).fetchone() or (None, None, None)
+    return None if rows is None else DayCost(float(rows), float(seconds), tuple(dict.fromkeys(landed)))
