@@ -147,12 +147,14 @@ def _execute(
     with opened_instance(settings) as instance:
         from etl_assets.build import build_definitions
         from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
+        from etl_assets.orchestration.dead_runs import end_dead_runs
         from etl_assets.resources.progress import PROGRESS, progress_resource
 
         definitions = build_definitions(
             settings, streams=catalogue, resources={PROGRESS: progress_resource(reporter)}
         )
         _check_warehouse(settings)
+        end_dead_runs(instance)
         runs = [
             load_days(definitions, instance, streams, part, confirm_empty=confirm_empty, replay=replay)
             for part in runs_of(days, settings.partitions_per_run)

@@ -14,6 +14,7 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
+from etl_assets.cli.doctor import doctor
 from etl_assets.cli.plan import plan
 from etl_assets.cli.query import query
 from etl_assets.cli.source import source
@@ -67,7 +68,7 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (demo, source, plan, backfill, status, query, ui):
+for command in (demo, source, plan, backfill, status, query, doctor, ui):
     app.command()(command)
 
 

@@ -127,15 +127,21 @@ def publish(temporary: Path, target: Path, *, replace: bool = False) -> None:
     flush_directory(target.parent)
 
 
+def leftovers(parent: Path) -> list[Path]:
+    """Give the temporary directories in `parent` whose owner is gone."""
+    try:
+        entries = [Path(entry.path) for entry in os.scandir(parent) if entry.name.startswith(".tmp-")]
+    except FileNotFoundError:
+        return []
+    return [entry for entry in entries if _is_abandoned(entry)]
+
+
 def remove_leftovers(parent: Path) -> int:
     """Remove temporary directories in `parent` whose owner is gone; give how many there were."""
-    removed = 0
-    with suppress(FileNotFoundError):
-        for entry in list(os.scandir(parent)):
-            if entry.name.startswith(".tmp-") and _is_abandoned(Path(entry.path)):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                removed += 1
-    return removed
+    found = leftovers(parent)
+    for entry in found:
+        shutil.rmtree(entry, ignore_errors=True)
+    return len(found)
 
 
 def flush_tree(directory: Path) -> None:

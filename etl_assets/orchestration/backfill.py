@@ -14,6 +14,7 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from etl_assets.marts.catalogue import Mart
+from etl_assets.orchestration.dead_runs import process_tags
 from etl_assets.orchestration.keys import Layer, asset_key, mart_key
 from etl_assets.streams.base import Stream
 
@@ -93,7 +94,7 @@ def _execute(
     partition: dict[str, Any],
 ) -> RunResult:
     job = definitions.resolve_implicit_global_asset_job_def()
-    tags = {**ORIGIN_TAG, **partition.pop("tags", {})}
+    tags = {**ORIGIN_TAG, **process_tags(), **partition.pop("tags", {})}
     result = job.execute_in_process(
         run_config={**_QUIET, **config},
         instance=instance,

@@ -17,7 +17,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"etl-assets {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["backfill"], ["demo"], ["plan"], ["query"], ["source"], ["status"], ["ui"]])
+@pytest.mark.parametrize(
+    "command", [[], ["backfill"], ["demo"], ["doctor"], ["plan"], ["query"], ["source"], ["status"], ["ui"]]
+)
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(command: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, option]) == 0

@@ -1,0 +1,224 @@
+"""Looking for anything unusual in the data folder and the warehouse, and mending what is safe to mend.
+
+What belongs here: findings about files and tables, each with what to do about it. What does not: what belongs to a
+normal day (days that failed are `etl-assets status`'s), and Dagster's runs (`etl_assets.orchestration.dead_runs`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from functools import partial
+
+import duckdb
+
+from etl_assets.failures import EtlError, LandingError
+from etl_assets.landing.files import leftovers
+from etl_assets.landing.store import Landing
+from etl_assets.pipeline.environment import Environment
+from etl_assets.settings import parse_iso_day
+from etl_assets.sources.circuit_file import read_circuits
+from etl_assets.streams.base import Stream
+from etl_assets.warehouse.consistency import published_landings, row_differences, undeclared_tables
+from etl_assets.warehouse.schema import table_columns
+
+LEAST_FREE_BYTES = 1024**3
+"""Room on the disk below which a day may not fit any more."""
+
+
+class Weight(StrEnum):
+    """How much a finding matters."""
+
+    NOTE = "note"
+    """Good to know; nothing has to be done."""
+    LEFTOVER = "leftover"
+    """Left behind by a process that was killed; in nobody's way, and safe to remove."""
+    PROBLEM = "problem"
+    """Somebody has to do something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something unusual.
+
+    Attributes:
+        weight: How much it matters.
+        where: The file, folder, stream or table.
+        what: What is unusual about it, in one line.
+        advice: What to do.
+        mend: Mends it; None where only a person can.
+    """
+
+    weight: Weight
+    where: str
+    what: str
+    advice: str = ""
+    mend: Callable[[], None] | None = field(default=None, compare=False)
+
+
+def examine(environment: Environment, streams: Sequence[Stream], *, deep: bool = False) -> Iterator[Finding]:
+    """Look at everything that the project keeps. Nothing is changed, and no source is asked.
+
+    Args:
+        environment: Where everything is.
+        streams: All declared streams.
+        deep: Read every landed answer back and compare its check sum.
+
+    Yields:
+        What was found, as it is found.
+    """
+    yield from _leftovers(environment)
+    yield from _disk(environment)
+    for stream in streams:
+        yield from _landed(environment.landing, stream.id, deep=deep)
+    yield from _warehouse(environment, streams)
+    yield from _circuits(environment)
+
+
+def _leftovers(environment: Environment) -> Iterator[Finding]:
+    for root in (environment.landing.root, environment.staged.root):
+        # <root>/<source>/<stream>/<day>
+        for folder in sorted(root.glob("*/*/*")):
+            for leftover in leftovers(folder):
+                yield Finding(
+                    Weight.LEFTOVER,
+                    str(leftover),
+                    "half-written files of a process that was killed",
+                    mend=partial(shutil.rmtree, leftover, ignore_errors=True),
+                )
+
+
+def _disk(environment: Environment) -> Iterator[Finding]:
+    folder = environment.settings.data_dir
+    if not folder.exists():
+        return
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        yield Finding(
+            Weight.PROBLEM,
+            str(folder),
+            f"only {free / 1024**2:,.0f} MiB are free on its disk",
+            "free some space before the next load",
+        )
+
+
+def _landed(landing: Landing, stream_id: str, *, deep: bool) -> Iterator[Finding]:
+    for folder in sorted((landing.root / stream_id).glob("????-??-??")):
+        day = _day(folder.name)
+        if day is None:
+            continue
+        try:
+            landed = landing.latest(stream_id, day)
+            if landed is not None and deep:
+                for _ in landed.pages():
+                    pass
+        except LandingError as error:
+            yield Finding(
+                Weight.PROBLEM,
+                f"{stream_id} {day}",
+                error.message,
+                f"etl-assets backfill {stream_id} --from {day} --to {day}",
+            )
+
+
+def _warehouse(environment: Environment, streams: Sequence[Stream]) -> Iterator[Finding]:
+    warehouse = environment.warehouse
+    spilled = warehouse.path.with_name(warehouse.path.name + ".tmp")
+    if not warehouse.exists():
+        if any(environment.landing.root.glob("*/*/*")):
+            yield Finding(
+                Weight.PROBLEM,
+                str(warehouse.path),
+                "there are landed answers, but no warehouse",
+                "etl-assets backfill --replay for the landed days makes it anew",
+            )
+        return
+    try:
+        with warehouse.read("etl-assets doctor") as connection:
+            yield from _tables(environment, connection, streams)
+            for spill in sorted(spilled.glob("*")):
+                # While the lock is held nobody else can be using them.
+                yield Finding(
+                    Weight.LEFTOVER,
+                    str(spill),
+                    "what a killed process had spilled from memory",
+                    mend=partial(spill.unlink, missing_ok=True),
+                )
+    except EtlError as error:
+        yield Finding(Weight.PROBLEM, str(warehouse.path), error.message, error.hint or "")
+
+
+def _tables(
+    environment: Environment, connection: duckdb.DuckDBPyConnection, streams: Sequence[Stream]
+) -> Iterator[Finding]:
+    if not table_columns(connection, "etl", "partitions"):
+        return
+    for stream in streams:
+        for found in row_differences(connection, stream):
+            yield Finding(
+                Weight.PROBLEM,
+                f"{stream.id} {found.partition}",
+                f"the table has {found.in_table:,} rows of the day, its last load left {found.loaded:,}",
+                f"etl-assets backfill {stream.id} --replay --from {found.partition} --to {found.partition}",
+            )
+        yield from _without_landing(environment.landing, connection, stream)
+    for name in undeclared_tables(connection, {stream.id for stream in streams}):
+        yield Finding(
+            Weight.NOTE,
+            name,
+            "was loaded once, and no file declares it any more",
+            "drop its table, or keep it",
+        )
+
+
+def _without_landing(
+    landing: Landing, connection: duckdb.DuckDBPyConnection, stream: Stream
+) -> Iterator[Finding]:
+    missing = [
+        day
+        for day, version in published_landings(connection, stream).items()
+        if not (landing.partition_path(stream.id, day) / version).exists()
+    ]
+    if missing:
+        yield Finding(
+            Weight.NOTE,
+            stream.id,
+            f"the answers behind {len(missing):,} published days are not in landing any more "
+            f"({missing[0]} to {missing[-1]})",
+            "these days cannot be replayed; they can be asked for again, if the source still has them",
+        )
+
+
+def _circuits(environment: Environment) -> Iterator[Finding]:
+    for source, state in read_circuits(environment.settings.state_dir).items():
+        if state.state != "closed":
+            since = f"{state.since:%Y-%m-%d %H:%M:%S} UTC"
+            yield Finding(
+                Weight.NOTE,
+                f"source {source}",
+                f"its circuit is {state.state.replace('_', ' ')} since {since}: {state.last_error}",
+                "the next run tries it again",
+            )
+
+
+def mend(findings: Sequence[Finding]) -> list[Finding]:
+    """Mend what can be mended; gives the findings that are left."""
+    left = []
+    for finding in findings:
+        if finding.mend is None:
+            left.append(finding)
+            continue
+        with suppress(OSError):
+            finding.mend()
+    return left
+
+
+def _day(name: str) -> date | None:
+    try:
+        return parse_iso_day(name)
+    except ValueError:
+        return None
