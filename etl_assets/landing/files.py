@@ -127,6 +127,14 @@ def publish(temporary: Path, target: Path, *, replace: bool = False) -> None:
     flush_directory(target.parent)
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner can look into; one that exists stays as it is."""
+    if not directory.exists():
+        _make_durable_parents(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        flush_directory(directory.parent)
+
+
 def remove_leftovers(parent: Path) -> int:
     """Remove temporary directories in `parent` whose owner is gone; give how many there were."""
     removed = 0

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import cached_property
 
 import structlog
 from filelock import FileLock, Timeout
 
 from etl_assets.failures import (
+    ConfigurationError,
     EtlError,
     FailureClass,
     LandingError,
@@ -32,7 +34,7 @@ from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
-from etl_assets.quality.rules import compile_contract
+from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Stream
@@ -119,11 +121,13 @@ class PartitionPipeline:
             run_id=self.run_id,
         ):
             with prepared.timed(Stage.EXTRACT):
+                # First of all: without its key, nothing of the stream is asked for.
+                pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
                 prepared.landed = self._land(day)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
-                    prepared.staged = self._stage(prepared)
+                    prepared.staged = self._stage(prepared, pseudonymiser)
         return prepared
 
     def settle(self, prepared: Prepared, open_session: Callable[[], Session]) -> PartitionOutcome:
@@ -139,6 +143,10 @@ class PartitionPipeline:
                 result = open_session().commit(self._request(prepared, prepared.staged))
         prepared.release()
         return self._outcome(prepared, result)
+
+    @cached_property
+    def _pseudonymiser(self) -> Pseudonymiser:
+        return self.environment.pseudonymiser(self.stream)
 
     def _lock(self, day: date) -> FileLock:
         path = self.environment.staged.partition_dir(self.stream, day) / ".lock"
@@ -174,12 +182,17 @@ class PartitionPipeline:
         log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
         return landed
 
-    def _stage(self, prepared: Prepared) -> StagedPartition:
+    def _stage(self, prepared: Prepared, pseudonymiser: Pseudonymiser) -> StagedPartition:
         if prepared.landed is None:
             raise LandingError("nothing has been landed for this day yet")
         code_version = self.environment.code_versions[self.stream.id]
         staged = stage_partition(
-            self.environment.staged, self.stream, prepared.day, prepared.landed, code_version
+            self.environment.staged,
+            self.stream,
+            prepared.day,
+            prepared.landed,
+            code_version,
+            pseudonymiser,
         )
         log.info(
             "staged",
@@ -207,7 +220,7 @@ class PartitionPipeline:
             content_hash=staged.content_hash,
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
-            contract_version=compile_contract(self.stream.contract).version,
+            contract_version=self._pseudonymiser.contract_version,
             code_version=self.environment.code_versions[self.stream.id],
             seconds=dict(prepared.seconds),
             confirm_empty=self.confirm_empty,
@@ -267,7 +280,10 @@ def record_failure(stage: Stage, error: Exception) -> FailureRecord:
             "no room left on the disk; everything committed so far is safe",
             hint="free some space and run the same command again",
         )
-    message = str(error) if isinstance(error, EtlError) else describe_unexpected(error)
+    # What goes wrong while rows are looked at may quote them; the system's own errors speak of files.
+    may_tell_data = stage is Stage.STAGE and not isinstance(error, OSError)
+    told = isinstance(error, EtlError)
+    message = str(error) if told else describe_unexpected(error, may_tell_data=may_tell_data)
     return FailureRecord(
         stage=stage.value,
         failure_class=classify(error),
@@ -279,7 +295,7 @@ def record_failure(stage: Stage, error: Exception) -> FailureRecord:
 
 def _affects_all(error: Exception) -> bool:
     """Whether every further partition would fail the same way."""
-    if isinstance(error, StorageFullError):
+    if isinstance(error, StorageFullError | ConfigurationError):
         return True
     if isinstance(error, WarehouseError):
         return not isinstance(error, WarehouseBusyError)

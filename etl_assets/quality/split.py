@@ -96,11 +96,11 @@ def split_rows(
         arrays[column.name], typed[column.name] = _typed(column, values)
         _find_missing(column, raw, values, arrays[column.name], findings)
         for rule in column.checks:
-            findings.add(rule, _broken(rule, typed[column.name].dropna(), cleaned.index))
+            findings.add(rule, _broken(contract, rule, typed[column.name].dropna(), cleaned.index))
     if contract.row_rules:
         rows = pd.DataFrame(typed, index=cleaned.index)
         for rule in contract.row_rules:
-            findings.add(rule, _broken(rule, rows, cleaned.index))
+            findings.add(rule, _broken(contract, rule, rows, cleaned.index))
     if window_column is not None:
         findings.add(*_outside(window, window_column, arrays[window_column]))
     otherwise_bad = findings.bad()
@@ -209,14 +209,15 @@ def _find_missing(
         )
 
 
-def _broken(rule: Rule, values: Any, index: pd.Index[Any]) -> Mask:
+def _broken(contract: CompiledContract, rule: Rule, values: Any, index: pd.Index[Any]) -> Mask:
     """Evaluate a pandera check; True where a row breaks it. Missing values break no rule but their own."""
     if rule.check is None or len(values) == 0:
         return np.zeros(len(index), dtype=bool)
     try:
         output = rule.check(values).check_output
     except Exception as error:
-        raise TransformError(f"rule {rule.name} cannot be evaluated: {describe_unexpected(error)}") from error
+        reason = describe_unexpected(error, may_tell_data=bool(contract.personal_columns))
+        raise TransformError(f"rule {rule.name} cannot be evaluated: {reason}") from error
     if not isinstance(output, pd.Series):
         output = pd.Series(bool(output), index=values.index)
     if len(output) != len(index):
