@@ -35,6 +35,7 @@ from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
+from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Stream
@@ -63,6 +64,7 @@ class Prepared:
         failure: Why it got no further.
         seconds: Time per stage so far.
         lock: Held from extraction to commit, so that two runs never load one partition at the same time.
+        personal: Whether its rows hold personal data, which no failure may tell.
     """
 
     day: date
@@ -71,6 +73,7 @@ class Prepared:
     failure: FailureRecord | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     lock: FileLock | None = None
+    personal: bool = False
 
     def release(self) -> None:
         """Let other runs have the partition."""
@@ -86,7 +89,9 @@ class Prepared:
             with structlog.contextvars.bound_contextvars(stage=stage.value):
                 yield
         except Exception as error:
-            self.failure = record_failure(stage, error)
+            # The system's own errors speak of files, never of rows.
+            may_tell_data = self.personal and not isinstance(error, OSError)
+            self.failure = record_failure(stage, error, may_tell_data=may_tell_data)
         finally:
             self.seconds[stage] = time.perf_counter() - started
 
@@ -113,7 +118,8 @@ class PartitionPipeline:
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
-        prepared = Prepared(day)
+        personal = compile_contract(self.stream.contract).personal_columns
+        prepared = Prepared(day, personal=bool(personal))
         with structlog.contextvars.bound_contextvars(
             source=self.stream.source.name,
             stream=self.stream.id,
@@ -273,15 +279,13 @@ class PartitionPipeline:
         return result is not None and result.status.is_published
 
 
-def record_failure(stage: Stage, error: Exception) -> FailureRecord:
+def record_failure(stage: Stage, error: Exception, *, may_tell_data: bool = False) -> FailureRecord:
     """Turn an exception into the record that is collected: one line, with its class."""
     if is_disk_full(error) and not isinstance(error, StorageFullError):
         error = StorageFullError(
             "no room left on the disk; everything committed so far is safe",
             hint="free some space and run the same command again",
         )
-    # What goes wrong while rows are looked at may quote them; the system's own errors speak of files.
-    may_tell_data = stage is Stage.STAGE and not isinstance(error, OSError)
     told = isinstance(error, EtlError)
     message = str(error) if told else describe_unexpected(error, may_tell_data=may_tell_data)
     return FailureRecord(

@@ -140,7 +140,9 @@ def _check_types(stream: str, contract: type[Contract], uses: list[tuple[str, st
 def _check_personal(stream: str, contract: type[Contract], uses: list[tuple[str, str]]) -> None:
     """Refuse tags that would take from a column what it is there for."""
     types = arrow_schema(contract)
-    used = {name: use for use, name in reversed(uses)}
+    uses_of: dict[str, list[str]] = {}
+    for use, name in uses:
+        uses_of.setdefault(name, []).append(use)
     for name, column in contract.to_schema().columns.items():
         notes = FieldNotes.from_metadata(column.metadata)
         tag = notes.personal
@@ -153,6 +155,8 @@ def _check_personal(stream: str, contract: type[Contract], uses: list[tuple[str,
             raise ConfigurationError(f"{said}and so must allow missing values", hint="set missing='allow'")
         if tag is Personal.MASK and column.unique:
             raise ConfigurationError(f"{said}and so cannot be unique", hint="use hash")
-        if name in used and not (tag is Personal.HASH and used[name] == "key"):
-            hint = "use hash or keep" if used[name] == "key" else "use keep"
-            raise ConfigurationError(f"{said}but the stream needs it as its {used[name]}", hint=hint)
+        # A key only has to tell rows apart, which hashes do as well.
+        needed = [use for use in uses_of.get(name, ()) if not (use == "key" and tag is Personal.HASH)]
+        if needed:
+            hint = "use hash or keep" if needed == ["key"] else "use keep"
+            raise ConfigurationError(f"{said}but the stream needs it as its {needed[0]}", hint=hint)
