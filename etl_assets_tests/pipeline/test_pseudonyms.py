@@ -17,7 +17,7 @@ from dagster import DagsterEventType
 
 from etl_assets.build import build_definitions
 from etl_assets.cli.backfill import run_backfill
-from etl_assets.failures import ConfigurationError, FailureClass
+from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.observability.logging import configure_logging
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.orchestration.backfill import load_days
@@ -138,6 +138,19 @@ def test_commands_refuse_a_real_source_without_a_key(environment_of: Callable[..
             with pytest.raises(ConfigurationError, match="ETL_PSEUDONYM_KEY is not set, and crm/people"):
                 run_backfill(settings, catalogue, [PEOPLE], [DAY], quiet=True, replay=replay)
         assert server.asked == []
+
+
+@pytest.mark.parametrize(("key", "noted"), [("", 1), (KEY.get_secret_value(), 0)])
+def test_commands_note_the_demo_key_before_they_begin(
+    environment_of: Callable[..., Any], capsys: pytest.CaptureFixture[str], key: str, noted: int
+) -> None:
+    catalogue = StreamCatalogue({PEOPLE.id: PEOPLE}, {PEOPLE.id: Path(__file__)})
+    settings = load_settings(environment_of(ETL_CRM_URL="http://127.0.0.1:1", ETL_PSEUDONYM_KEY=key))
+    for quiet in (False, True):
+        with pytest.raises(SourceError, match="cannot be reached"):
+            run_backfill(settings, catalogue, [PEOPLE], [DAY], quiet=quiet)
+    note = "note: ETL_PSEUDONYM_KEY is not set; personal data of the demo is hashed with a throw-away key"
+    assert capsys.readouterr().err.count(note) == noted
 
 
 def test_dagster_fails_all_days_at_once_and_for_good(
