@@ -78,9 +78,9 @@ class Pseudonymiser:
     def payload(self, record: Any) -> Any:
         """Take personal data out of a raw record that goes to the quarantine.
 
-        The fields behind tagged columns are treated as their columns are. Where there is any such field, only plain
-        values of the contract's other fields stay: whatever the contract does not know may be a personal field under
-        another name, and is masked whole.
+        The fields behind tagged columns are treated as their columns are; blank ones stay. Where there is any such
+        field, only plain values of the contract's other fields stay: whatever the contract does not know may be a
+        personal field under another name, and is masked whole.
         """
         if not self._columns:
             return record
@@ -122,7 +122,9 @@ class Pseudonymiser:
             return None
         # As a transform would read it, so that hash and column agree unless the transform does more than trim.
         text = parse.spell(value)
-        return MASK if text is None else self._becomes(kind)(text.strip())
+        if text is None:
+            return MASK
+        return self._becomes(kind)(text.strip()) if text.strip() else value
 
 
 def masked(text: str) -> str:

@@ -57,6 +57,8 @@ def check_columns(
             raise ConfigurationError(f"{stream}: {use} column {name!r} must not allow missing values")
     _check_types(stream, contract, uses)
     _check_personal(stream, contract, uses)
+    if isinstance(write, Append):
+        _check_told_apart(stream, contract)
     if isinstance(write, Cdc):
         roles = [name for use, name in uses if use != "business_date"]
         if len(set(roles)) < len(roles):
@@ -160,3 +162,17 @@ def _check_personal(stream: str, contract: type[Contract], uses: list[tuple[str,
         if needed:
             hint = "use hash or keep" if needed == ["key"] else "use keep"
             raise ConfigurationError(f"{said}but the stream needs it as its {needed[0]}", hint=hint)
+
+
+def _check_told_apart(stream: str, contract: type[Contract]) -> None:
+    """Refuse to append rows that differ in nothing but what is masked or dropped: they would count as one."""
+    tags = {
+        name: (FieldNotes.from_metadata(column.metadata).personal, column.unique)
+        for name, column in contract.to_schema().columns.items()
+    }
+    lost = [name for name, (tag, _) in tags.items() if tag in (Personal.MASK, Personal.DROP)]
+    if lost and not any(unique for name, (_, unique) in tags.items() if name not in lost):
+        raise ConfigurationError(
+            f"{stream}: append tells rows apart by their columns, of which {', '.join(lost)} will not do so any more",
+            hint="make another column unique, or use hash",
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from etl_assets.failures import ConfigurationError, describe_unexpected
 from etl_assets.quality.personal import Pseudonymiser, masked
 from etl_assets.quality.rules import compile_contract
+from etl_assets.quality.split import split_rows
 from etl_assets.settings import Secret
-from etl_assets.streams.base import Contract, Field
+from etl_assets.streams.base import Contract, Field, Window
 from etl_assets_tests.pipeline.landings import land, quarantine_of, rows_of, stage
 from etl_assets_tests.quality.people import DAY, KEY, OTHER_KEY, PEOPLE, People, hashed, person
 
@@ -112,6 +114,7 @@ def test_rows_keep_schema_and_order() -> None:
         ({"name": "Ada Lovelace", "telephone": "0900"}, {"name": "A***", "telephone": None}),
         ({"name": None, "email": None, "telephone": None}, {"name": None, "email": None, "telephone": None}),
         ({"email": " ada@example.com\n"}, {"email": hashed("ada@example.com")}),
+        ({"email": "", "name": " \t"}, {"email": "", "name": " \t"}),
         ({"email": 4477}, {"email": hashed("4477")}),
         ({"email": {"home": "a@b"}}, {"email": hashed('{"home": "a@b"}')}),
         ({"name": ["Ada", "Lovelace"]}, {"name": "***"}),
@@ -174,14 +177,22 @@ def test_version_tells_tags_and_keys_apart_but_no_key() -> None:
 
 def test_reasons_of_personal_columns_quote_no_value() -> None:
     class Chosen(Contract):
+        known_as: str = Field(default="Countess", personal="keep")
         who: str = Field(isin=["Ada", "Grace"], ne="Alan", personal="keep", str_matches="^[A-Z]")
 
-    (column,) = compile_contract(Chosen).columns
+    contract = compile_contract(Chosen)
+    column = contract.columns[1]
     assert {rule.name: rule.reason for rule in column.checks} == {
         "who.isin": "who breaks the rule isin",
         "who.not_equal_to": "who breaks the rule not_equal_to",
         "who.str_matches": "who must match ^[A-Z]",
     }
+    raw = pd.DataFrame({"known_as": [None], "who": ["Ada"]}, dtype=object)
+    split = split_rows(contract, raw, raw, window=Window.of_day(DAY), window_column=None)
+    assert (split.good.to_pylist(), split.warnings) == (
+        [{"known_as": "Countess", "who": "Ada"}],
+        {"known_as.default": 1},
+    )
 
 
 def stumble(value: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import (
+    Append,
     Cdc,
     Contract,
     Cursor,
@@ -110,6 +111,20 @@ def test_tag_that_does_not_is_refused(
     assert said.startswith("crm/people: ")
     assert repr(name) in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("tag", ["mask", "drop"])
+def test_appended_rows_must_stay_apart(tag: str) -> None:
+    lost = (str, Field(personal=tag, missing="allow"))
+    with pytest.raises(
+        ConfigurationError, match="tells rows apart by their columns, of which email will not"
+    ):
+        declare(Append(), email=lost)
+    with pytest.raises(ConfigurationError, match="tells rows apart"):
+        declare(Append(), email=lost, op=(str, Field(personal="drop", missing="allow", unique=True)))
+    assert declare(Append(), email=lost, person_id=(str, Field(unique=True)))
+    assert declare(Append(), email=(str, Field(personal="hash")))
+    assert declare(ReplacePartition(), email=lost)
 
 
 def test_kept_values_alone_are_not_altered() -> None:
