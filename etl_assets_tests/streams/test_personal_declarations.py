@@ -122,9 +122,9 @@ def test_appended_rows_must_stay_apart(tag: str) -> None:
         declare(Append(), email=lost)
     with pytest.raises(ConfigurationError, match="tells rows apart"):
         declare(Append(), email=lost, op=(str, Field(personal="drop", missing="allow", unique=True)))
-    assert declare(Append(), email=lost, person_id=(str, Field(unique=True)))
-    assert declare(Append(), email=(str, Field(personal="hash")))
-    assert declare(ReplacePartition(), email=lost)
+    assert declare(Append(), email=lost, person_id=(str, Field(unique=True))).id
+    assert declare(Append(), email=(str, Field(personal="hash"))).id
+    assert declare(ReplacePartition(), email=lost).id
 
 
 def test_kept_values_alone_are_not_altered() -> None:
