@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import traceback
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -156,15 +157,33 @@ _QUOTED = re.compile(r"""(["'])(?:(?!\1).)*\1""", re.DOTALL)
 _MAXIMUM_LENGTH = 200
 
 
-def describe_unexpected(error: BaseException) -> str:
+def describe_unexpected(error: BaseException, *, may_tell_data: bool = False) -> str:
     """Describe an exception that is not ours in one line, without the data it may quote.
 
     Gives the type, the place in the code where it was raised, and the message with everything in quotes left out, since
     libraries quote the values that they stumbled over. The missing key of a KeyError, a column's name, is kept.
+
+    Args:
+        error: The exception.
+        may_tell_data: Whether it comes from code that handles personal data. A value may stand in its message without
+            quotes as well, so that the message is left out but for a missing key that is written in the code itself.
     """
     name = type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
+    frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
+    if may_tell_data:
+        # The line of a library tells little without the message; the line of our own that led there does.
+        frames = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    text = str(error) if isinstance(error, KeyError) else _QUOTED.sub("'...'", str(error))
+    if may_tell_data:
+        text = str(error) if _is_key_in_code(error) else ""
+    else:
+        text = str(error) if isinstance(error, KeyError) else _QUOTED.sub("'...'", str(error))
     text = " ".join(text.split())[:_MAXIMUM_LENGTH]
     return f"{name}{place}: {text}" if text else f"{name}{place}"
+
+
+def _is_key_in_code(error: BaseException) -> bool:
+    """Whether an error is about a missing key that stands in the code which asked for it: a name, not data."""
+    if not (isinstance(error, KeyError) and error.args and isinstance(error.args[0], str)):
+        return False
+    return any(error.args[0] in frame.f_code.co_consts for frame, _ in traceback.walk_tb(error.__traceback__))

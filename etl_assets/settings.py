@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ DEMO_TOKEN = "demo-token"
 """Opens the demo source on loopback, nothing else."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+PSEUDONYM_KEY_VARIABLE = "ETL_PSEUDONYM_KEY"
+SHORTEST_PSEUDONYM_KEY = 16
+"""Characters; what `secrets.token_hex(32)` gives has 64."""
+MAKE_A_KEY = 'make one with: python -c "import secrets; print(secrets.token_hex(32))"'
+
 FURTHER_SECRETS = ("USER", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET")
 """Ends of the names of the variables, `ETL_<SOURCE>_PASSWORD` say, that hold what a source is opened with."""
 
@@ -159,6 +164,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ETL_MEMORY_LIMIT", "1GB", "Memory that DuckDB may use before it spills to disk, as DuckDB spells it"
     ),
+    Variable(
+        PSEUDONYM_KEY_VARIABLE,
+        None,
+        "Secret key, at least 16 characters, that personal columns are hashed with; only the demo does without",
+    ),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 _MEMORY = re.compile(r"^\d+(\.\d+)?\s*([KMGT]i?)?B$", re.IGNORECASE)
@@ -179,6 +189,7 @@ class Settings:
         step_retries: How often a step is repeated.
         step_retry_delay: Seconds before the first repeat.
         memory_limit: Memory limit handed to DuckDB.
+        pseudonym_key: Key that personal columns are hashed with, if one is set.
         environment: Where the settings of single sources are looked up.
     """
 
@@ -192,6 +203,7 @@ class Settings:
     step_retries: int
     step_retry_delay: float
     memory_limit: str
+    pseudonym_key: Secret | None
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -213,6 +225,14 @@ class Settings:
     def state_dir(self) -> Path:
         """Files that tell people how each source is doing."""
         return self.data_dir / "state"
+
+    def is_on_loopback(self, source: str) -> bool:
+        """Whether a source is an HTTP API on this machine, as the demo's is; false where no address is set."""
+        return _is_http_on_loopback(_read(self.environment, f"ETL_{source.upper()}_URL") or "")
+
+    def with_address(self, source: str, url: str) -> Settings:
+        """Give the same settings, with another address for one source."""
+        return replace(self, environment={**self.environment, f"ETL_{source.upper()}_URL": url})
 
     def source(self, name: str) -> SourceSettings:
         """Look up where a source is and how to open it: `ETL_<NAME>_URL`, `ETL_<NAME>_TOKEN` and further secrets.
@@ -266,6 +286,17 @@ def _parsed(environment: Mapping[str, str], name: str) -> Any:
         raise ConfigurationError(f"{name}={text!r} cannot be used: {reason}") from None
 
 
+def _pseudonym_key(environment: Mapping[str, str]) -> Secret | None:
+    key = _read(environment, PSEUDONYM_KEY_VARIABLE)
+    if key is not None and len(key) < SHORTEST_PSEUDONYM_KEY:
+        raise ConfigurationError(
+            f"{PSEUDONYM_KEY_VARIABLE} cannot be used: "
+            f"must have at least {SHORTEST_PSEUDONYM_KEY} characters",
+            hint=MAKE_A_KEY,
+        )
+    return None if key is None else Secret(key)
+
+
 def _folder(name: str, text: str) -> Path:
     try:
         return Path(text).expanduser().absolute()
@@ -301,5 +332,6 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         step_retries=_parsed(environment, "ETL_STEP_RETRIES"),
         step_retry_delay=_parsed(environment, "ETL_STEP_RETRY_DELAY"),
         memory_limit=memory_limit,
+        pseudonym_key=_pseudonym_key(environment),
         environment=environment,
     )

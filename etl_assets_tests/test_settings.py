@@ -92,8 +92,34 @@ def test_value_that_cannot_be_used_is_told_in_one_line(name: str, value: str, re
 
 
 def test_every_variable_with_a_rule_has_a_bad_value_above() -> None:
-    free = {"ETL_DATA_DIR", "ETL_SHOP_URL", "ETL_SHOP_TOKEN"}
+    free = {"ETL_DATA_DIR", "ETL_SHOP_URL", "ETL_SHOP_TOKEN", "ETL_PSEUDONYM_KEY"}
     assert {variable.name for variable in VARIABLES} - free == {name for name, _, _ in BAD_VALUES}
+
+
+def test_pseudonym_key() -> None:
+    assert load_settings({}).pseudonym_key is None
+    key = load_settings({"ETL_PSEUDONYM_KEY": f" {TOKEN} "}).pseudonym_key
+    assert key is not None
+    assert key.get_secret_value() == TOKEN
+
+
+def test_short_pseudonym_key_is_refused_without_being_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ETL_PSEUDONYM_KEY", "sh0rt-key-of-15")
+    assert run(["status"]) == 2
+    assert capsys.readouterr().err == (
+        "error: ETL_PSEUDONYM_KEY cannot be used: must have at least 16 characters "
+        '(make one with: python -c "import secrets; print(secrets.token_hex(32))")\n'
+    )
+
+
+def test_address_of_a_source_can_be_another() -> None:
+    settings = load_settings({"ETL_BANK_URL": "https://bank.example", "ETL_BANK_TOKEN": TOKEN})
+    moved = settings.with_address("bank", "http://127.0.0.1:1")
+    assert (settings.is_on_loopback("bank"), moved.is_on_loopback("bank")) == (False, True)
+    assert moved.source("bank").url == "http://127.0.0.1:1"
+    assert not settings.is_on_loopback("nowhere")
 
 
 def test_bad_value_ends_the_command_with_two(
@@ -136,7 +162,11 @@ def test_demo_token_leaves_this_machine_never(url: str) -> None:
 
 
 def test_secret_never_shows() -> None:
-    environment = {"ETL_SHOP_TOKEN": TOKEN, "ETL_SHOP_PASSWORD": TOKEN + "-2"}
+    environment = {
+        "ETL_SHOP_TOKEN": TOKEN,
+        "ETL_SHOP_PASSWORD": TOKEN + "-2",
+        "ETL_PSEUDONYM_KEY": TOKEN + "-3",
+    }
     settings = load_settings(environment)
     source = settings.source("shop")
     secret = source.token

@@ -110,6 +110,7 @@ def run_backfill(
     started = time.monotonic()
     console = make_console(stderr=True)
     settings = _adjusted(settings, days, console, quiet=quiet)
+    _check_keys(settings, streams, console, quiet=quiet)
     if not replay:
         _check_sources(settings, streams)
     marts = [mart for mart in discover_marts() if {stream.id for stream in streams} & set(mart.reads)]
@@ -181,6 +182,19 @@ def _adjusted(settings: Settings, days: Sequence[date], console: Any, *, quiet: 
     if settings.log_format == "console" and not os.environ.get("ETL_LOG_LEVEL"):
         settings = replace(settings, log_level="ERROR" if quiet else "CRITICAL")
     return settings
+
+
+def _check_keys(settings: Settings, streams: Sequence[Stream], console: Any, *, quiet: bool) -> None:
+    """Refuse at once to load personal data without the key that it is hashed with; a demo's source does without."""
+    from etl_assets.pipeline.pseudonyms import uses_demo_key
+    from etl_assets.settings import PSEUDONYM_KEY_VARIABLE
+
+    if uses_demo_key(settings, streams) and not quiet:
+        console.print(
+            f"note: {PSEUDONYM_KEY_VARIABLE} is not set; personal data of the demo is hashed with a throw-away key",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _check_sources(settings: Settings, streams: Sequence[Stream]) -> None:

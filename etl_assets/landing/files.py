@@ -136,6 +136,14 @@ def leftovers(parent: Path) -> list[Path]:
     return [entry for entry in entries if _is_abandoned(entry)]
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner can look into; one that exists stays as it is."""
+    if not directory.exists():
+        _make_durable_parents(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        flush_directory(directory.parent)
+
+
 def remove_leftovers(parent: Path) -> int:
     """Remove temporary directories in `parent` whose owner is gone; give how many there were."""
     found = leftovers(parent)

@@ -26,6 +26,7 @@ from etl_assets.failures import ConfigurationError, LandingError
 from etl_assets.landing.files import (
     discard,
     flush_directory,
+    make_private,
     make_temporary,
     publish,
     raise_if_full,
@@ -141,7 +142,7 @@ class Landing:
     """All landed partitions below one directory.
 
     Args:
-        root: The directory; made on the first write.
+        root: The directory; made on the first write, with access for its owner alone.
     """
 
     def __init__(self, root: Path) -> None:
@@ -216,6 +217,8 @@ class LandingWriter:
         self._done = False
         self._home = landing.partition_path(stream_id, day)
         try:
+            # Answers lie here as they came, with all personal data in clear.
+            make_private(landing.root)
             self._temporary = make_temporary(self._home)
             self._file: BinaryIO = (self._temporary / PAGES_FILE).open("xb")
         except OSError as error:

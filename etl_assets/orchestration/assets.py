@@ -167,6 +167,11 @@ def _run(
     """
     resources: Any = context.resources
     environment = replace(environment, warehouse=resources.warehouse.open())
+    source = getattr(resources, stream.source.name)
+    if url := getattr(source, "url", None):
+        # Whether a source is a demo's must be judged by the address that is asked.
+        settings = environment.settings.with_address(stream.source.name, url)
+        environment = replace(environment, settings=settings)
     days = [date.fromisoformat(key) for key in context.partition_keys]
     settled: list[PartitionOutcome] = []
     if context.retry_number and Stage.COMMIT in stages:
@@ -176,11 +181,7 @@ def _run(
             )
         done = {outcome.partition for outcome in settled}
         days = [day for day in days if day not in done]
-    opened = (
-        getattr(resources, stream.source.name).open(stream.source)
-        if Stage.EXTRACT in stages
-        else nullcontext()
-    )
+    opened = source.open(stream.source) if Stage.EXTRACT in stages else nullcontext()
     with opened as reader:
         pipeline = PartitionPipeline(
             environment=environment,

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from etl_assets.landing.store import Landing
+from etl_assets.pipeline.pseudonyms import pseudonymiser_of
 from etl_assets.pipeline.staged import StagedStore
+from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.settings import Settings
 from etl_assets.sources.base import Reader
 from etl_assets.sources.registry import open_reader
-from etl_assets.streams.base import Source
+from etl_assets.streams.base import Source, Stream
 from etl_assets.warehouse.database import Warehouse
 
 
@@ -55,6 +57,14 @@ class Environment:
             ConfigurationError: If the source's settings cannot be used.
         """
         return open_reader(source, self.settings.source(source.name))
+
+    def pseudonymiser(self, stream: Stream) -> Pseudonymiser:
+        """Give what takes a stream's personal data away.
+
+        Raises:
+            ConfigurationError: If the stream needs a key that is not set.
+        """
+        return pseudonymiser_of(self.settings, stream)
 
 
 def open_warehouse(settings: Settings) -> Warehouse:

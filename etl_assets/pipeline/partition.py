@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import cached_property
 
 import structlog
 from filelock import FileLock, Timeout
 
 from etl_assets.failures import (
+    ConfigurationError,
     EtlError,
     FailureClass,
     LandingError,
@@ -32,6 +34,7 @@ from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
+from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
@@ -61,6 +64,7 @@ class Prepared:
         failure: Why it got no further.
         seconds: Time per stage so far.
         lock: Held from extraction to commit, so that two runs never load one partition at the same time.
+        personal: Whether its rows hold personal data, which no failure may tell.
     """
 
     day: date
@@ -69,6 +73,7 @@ class Prepared:
     failure: FailureRecord | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     lock: FileLock | None = None
+    personal: bool = False
 
     def release(self) -> None:
         """Let other runs have the partition."""
@@ -84,7 +89,9 @@ class Prepared:
             with structlog.contextvars.bound_contextvars(stage=stage.value):
                 yield
         except Exception as error:
-            self.failure = record_failure(stage, error)
+            # The system's own errors speak of files, never of rows.
+            may_tell_data = self.personal and not isinstance(error, OSError)
+            self.failure = record_failure(stage, error, may_tell_data=may_tell_data)
         finally:
             self.seconds[stage] = time.perf_counter() - started
 
@@ -111,7 +118,8 @@ class PartitionPipeline:
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
-        prepared = Prepared(day)
+        personal = compile_contract(self.stream.contract).personal_columns
+        prepared = Prepared(day, personal=bool(personal))
         with structlog.contextvars.bound_contextvars(
             source=self.stream.source.name,
             stream=self.stream.id,
@@ -119,11 +127,13 @@ class PartitionPipeline:
             run_id=self.run_id,
         ):
             with prepared.timed(Stage.EXTRACT):
+                # First of all: without its key, nothing of the stream is asked for.
+                pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
                 prepared.landed = self._land(day)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
-                    prepared.staged = self._stage(prepared)
+                    prepared.staged = self._stage(prepared, pseudonymiser)
         return prepared
 
     def settle(self, prepared: Prepared, open_session: Callable[[], Session]) -> PartitionOutcome:
@@ -139,6 +149,10 @@ class PartitionPipeline:
                 result = open_session().commit(self._request(prepared, prepared.staged))
         prepared.release()
         return self._outcome(prepared, result)
+
+    @cached_property
+    def _pseudonymiser(self) -> Pseudonymiser:
+        return self.environment.pseudonymiser(self.stream)
 
     def _lock(self, day: date) -> FileLock:
         path = self.environment.staged.partition_dir(self.stream, day) / ".lock"
@@ -174,12 +188,17 @@ class PartitionPipeline:
         log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
         return landed
 
-    def _stage(self, prepared: Prepared) -> StagedPartition:
+    def _stage(self, prepared: Prepared, pseudonymiser: Pseudonymiser) -> StagedPartition:
         if prepared.landed is None:
             raise LandingError("nothing has been landed for this day yet")
         code_version = self.environment.code_versions[self.stream.id]
         staged = stage_partition(
-            self.environment.staged, self.stream, prepared.day, prepared.landed, code_version
+            self.environment.staged,
+            self.stream,
+            prepared.day,
+            prepared.landed,
+            code_version,
+            pseudonymiser,
         )
         log.info(
             "staged",
@@ -207,7 +226,7 @@ class PartitionPipeline:
             content_hash=staged.content_hash,
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
-            contract_version=compile_contract(self.stream.contract).version,
+            contract_version=self._pseudonymiser.contract_version,
             code_version=self.environment.code_versions[self.stream.id],
             seconds=dict(prepared.seconds),
             confirm_empty=self.confirm_empty,
@@ -260,14 +279,15 @@ class PartitionPipeline:
         return result is not None and result.status.is_published
 
 
-def record_failure(stage: Stage, error: Exception) -> FailureRecord:
+def record_failure(stage: Stage, error: Exception, *, may_tell_data: bool = False) -> FailureRecord:
     """Turn an exception into the record that is collected: one line, with its class."""
     if is_disk_full(error) and not isinstance(error, StorageFullError):
         error = StorageFullError(
             "no room left on the disk; everything committed so far is safe",
             hint="free some space and run the same command again",
         )
-    message = str(error) if isinstance(error, EtlError) else describe_unexpected(error)
+    told = isinstance(error, EtlError)
+    message = str(error) if told else describe_unexpected(error, may_tell_data=may_tell_data)
     return FailureRecord(
         stage=stage.value,
         failure_class=classify(error),
@@ -279,7 +299,7 @@ def record_failure(stage: Stage, error: Exception) -> FailureRecord:
 
 def _affects_all(error: Exception) -> bool:
     """Whether every further partition would fail the same way."""
-    if isinstance(error, StorageFullError):
+    if isinstance(error, StorageFullError | ConfigurationError):
         return True
     if isinstance(error, WarehouseError):
         return not isinstance(error, WarehouseBusyError)

@@ -17,7 +17,6 @@ from etl_assets.failures import LandingError
 from etl_assets.landing.store import Landing
 from etl_assets.outcomes import Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.quality.rules import compile_contract
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.history import DayCost, DayHistory, cost_of, history_of
 
@@ -148,7 +147,7 @@ def _reason(environment: Environment, stream: Stream, day: date, history: DayHis
         return Reason.MISSING
     if not history.status.is_published:
         return Reason.WITHHELD if history.status is Status.WITHHELD else Reason.FAILED
-    if history.contract_version != compile_contract(stream.contract).version:
+    if history.contract_version != environment.pseudonymiser(stream).contract_version:
         return Reason.CONTRACT_CHANGED
     if history.code_version != environment.code_versions[stream.id]:
         return Reason.CODE_CHANGED

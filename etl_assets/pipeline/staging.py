@@ -34,6 +34,7 @@ from etl_assets.pipeline.staged import (
     hash_of,
 )
 from etl_assets.quality.frame import raw_frame, separate_objects
+from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
@@ -46,7 +47,12 @@ CHUNK_ROWS = 20_000
 
 
 def stage_partition(
-    store: StagedStore, stream: Stream, day: date, landed: LandedPartition, code_version: str
+    store: StagedStore,
+    stream: Stream,
+    day: date,
+    landed: LandedPartition,
+    code_version: str,
+    pseudonymiser: Pseudonymiser,
 ) -> StagedPartition:
     """Stage landed answers, or find them staged already.
 
@@ -56,6 +62,7 @@ def stage_partition(
         day: The partition.
         landed: Its landed answers.
         code_version: Version of the stream's file.
+        pseudonymiser: Takes the stream's personal data away before anything is written.
 
     Raises:
         TransformError: If the stream's transform or a rule fails.
@@ -63,10 +70,10 @@ def stage_partition(
         StorageFullError: If the disk is full.
     """
     contract = compile_contract(stream.contract)
-    version = f"{landed.version}-{contract.version}-{code_version}"
+    version = f"{landed.version}-{pseudonymiser.contract_version}-{code_version}"
 
     def fill(directory: Path) -> None:
-        _write(directory, stream, day, landed, contract)
+        _write(directory, stream, day, landed, contract, pseudonymiser)
 
     return store.ensure(stream, day, version, fill)
 
@@ -96,8 +103,9 @@ def _chunks(landed: LandedPartition, extract: Extract) -> Iterator[_Chunk]:
 class _Staging:
     """The files of one partition while they are written."""
 
-    def __init__(self, directory: Path, contract: CompiledContract) -> None:
+    def __init__(self, directory: Path, contract: CompiledContract, pseudonymiser: Pseudonymiser) -> None:
         self.contract = contract
+        self.pseudonymiser = pseudonymiser
         self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
         self.rows_path = directory / ROWS_FILE
         self.quarantine_path = directory / QUARANTINE_FILE
@@ -133,9 +141,14 @@ class _Staging:
 
 
 def _write(
-    directory: Path, stream: Stream, day: date, landed: LandedPartition, contract: CompiledContract
+    directory: Path,
+    stream: Stream,
+    day: date,
+    landed: LandedPartition,
+    contract: CompiledContract,
+    pseudonymiser: Pseudonymiser,
 ) -> None:
-    staging = _Staging(directory, contract)
+    staging = _Staging(directory, contract, pseudonymiser)
     try:
         for chunk in _chunks(landed, stream.extract):
             _write_chunk(staging, stream, day, chunk)
@@ -156,7 +169,7 @@ def _write(
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:
     objects, positions, others = separate_objects(chunk.records)
     raw = raw_frame(objects, staging.contract.raw_fields)
-    cleaned = _transform(stream, raw)
+    cleaned = _transform(stream, raw, personal=bool(staging.contract.personal_columns))
     split = split_rows(
         staging.contract,
         raw,
@@ -166,9 +179,11 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
         seen=staging.seen,
     )
     row_numbers = np.asarray(positions, dtype=np.int64) + chunk.first_row
-    staging.write_rows(split.good, row_numbers[split.good_positions])
+    # Rules and repeats were judged in clear; from here on nothing is.
+    pseudonymiser = staging.pseudonymiser
+    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions])
     bad_positions = split.bad.column("position").to_numpy()
-    payloads = [_payload(objects[position]) for position in bad_positions]
+    payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
     staging.write_quarantine(
         _quarantine_table(
             row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
@@ -179,7 +194,7 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
             [["record.object"]] * len(others),
             [["the record is not a JSON object"]] * len(others),
         )
-        payloads = [_payload(chunk.records[position]) for position in others]
+        payloads = [_payload(pseudonymiser.payload(chunk.records[position])) for position in others]
         staging.write_quarantine(
             _quarantine_table(np.asarray(others, dtype=np.int64) + chunk.first_row, rules, reasons, payloads)
         )
@@ -190,13 +205,14 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.extracted += len(chunk.records)
 
 
-def _transform(stream: Stream, raw: pd.DataFrame) -> pd.DataFrame:
+def _transform(stream: Stream, raw: pd.DataFrame, *, personal: bool) -> pd.DataFrame:
     try:
         return stream.transform(raw)
     except EtlError:
         raise
     except Exception as error:
-        raise TransformError(f"{stream.id}: the transform failed: {describe_unexpected(error)}") from error
+        reason = describe_unexpected(error, may_tell_data=personal)
+        raise TransformError(f"{stream.id}: the transform failed: {reason}") from error
 
 
 def _quarantine_table(row_numbers: Any, rules: Any, reasons: Any, payloads: list[str]) -> pa.Table:

@@ -30,6 +30,8 @@ _REASONS = {
     "str_matches": "must match {pattern}",
     "str_length": "must be {min_value} to {max_value} characters long",
 }
+_WITHOUT_VALUES = frozenset({"str_matches", "str_length"})
+"""Rules whose reasons name no value; the others say of a personal column only that they are broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +98,29 @@ def compile_contract(contract: type[Contract]) -> CompiledContract:
     """Compile a contract; the result is kept for the life of the process."""
     schema = contract.to_schema()
     arrow = arrow_schema(contract)
-    columns = tuple(
-        ColumnRules(
-            name=name,
-            type=arrow.field(name).type,
-            notes=FieldNotes.from_metadata(column.metadata),
-            unique=bool(column.unique),
-            checks=tuple(_rule(check, name) for check in column.checks),
-            description=column.description or "",
-        )
-        for name, column in schema.columns.items()
-    )
+    columns = tuple(_column(name, column, arrow.field(name).type) for name, column in schema.columns.items())
     row_rules = tuple(_rule(check, None) for check in schema.checks)
     return CompiledContract(columns, row_rules, arrow, _version(columns, row_rules))
 
 
-def _rule(check: pandera.Check, column: str | None) -> Rule:
+def _column(name: str, column: pandera.Column, kind: pa.DataType) -> ColumnRules:
+    notes = FieldNotes.from_metadata(column.metadata)
+    return ColumnRules(
+        name=name,
+        type=kind,
+        notes=notes,
+        unique=bool(column.unique),
+        checks=tuple(_rule(check, name, personal=notes.personal is not None) for check in column.checks),
+        description=column.description or "",
+    )
+
+
+def _rule(check: pandera.Check, column: str | None, *, personal: bool = False) -> Rule:
     own_name = check.name or "rule"
     severity = Severity.WARN if check.raise_warning else Severity.QUARANTINE
-    if own_name in _REASONS and column is not None:
+    if own_name in _REASONS and personal and own_name not in _WITHOUT_VALUES:
+        reason = f"{column} breaks the rule {own_name}"
+    elif own_name in _REASONS and column is not None:
         reason = f"{column} {_REASONS[own_name].format(**_statistics(check))}"
     else:
         reason = str(check.error or own_name)

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl_assets.failures import TransformError, describe_unexpected
+from etl_assets.quality.preview import MASK
 from etl_assets.quality.repeats import Mask, SeenValues, find_repeats
 from etl_assets.quality.rules import ColumnRules, CompiledContract, Rule
 from etl_assets.streams import parse
 from etl_assets.streams.base import Window
+from etl_assets.streams.columns import IDENTIFIER
 from etl_assets.streams.contract import Severity
 
 VIOLATION_SCHEMA = pa.schema([("position", pa.int64()), ("rule", pa.string()), ("reason", pa.string())])
@@ -96,11 +98,11 @@ def split_rows(
         arrays[column.name], typed[column.name] = _typed(column, values)
         _find_missing(column, raw, values, arrays[column.name], findings)
         for rule in column.checks:
-            findings.add(rule, _broken(rule, typed[column.name].dropna(), cleaned.index))
+            findings.add(rule, _broken(contract, rule, typed[column.name].dropna(), cleaned.index))
     if contract.row_rules:
         rows = pd.DataFrame(typed, index=cleaned.index)
         for rule in contract.row_rules:
-            findings.add(rule, _broken(rule, rows, cleaned.index))
+            findings.add(rule, _broken(contract, rule, rows, cleaned.index))
     if window_column is not None:
         findings.add(*_outside(window, window_column, arrays[window_column]))
     otherwise_bad = findings.bad()
@@ -117,7 +119,7 @@ def _checked(contract: CompiledContract, raw: pd.DataFrame, cleaned: object) -> 
         )
     names = [column.name for column in contract.columns]
     missing = [name for name in names if name not in cleaned.columns]
-    surplus = [str(name) for name in cleaned.columns if name not in names]
+    surplus = [_shown_name(name) for name in cleaned.columns if name not in names]
     if missing or surplus:
         wrong = f"misses {', '.join(missing)}" if missing else f"adds {', '.join(surplus)}"
         raise TransformError(f"the transform's result {wrong}", hint="its columns must be the contract's")
@@ -131,13 +133,17 @@ def _checked(contract: CompiledContract, raw: pd.DataFrame, cleaned: object) -> 
     return cleaned
 
 
+def _shown_name(name: object) -> str:
+    """Give a column's name for a message, unless it does not look like one: values can be turned into names."""
+    return name if isinstance(name, str) and IDENTIFIER.match(name) else MASK
+
+
 def _with_default(column: ColumnRules, values: pd.Series[Any], findings: _Findings) -> pd.Series[Any]:
     if column.notes.default is None:
         return values
     missing = _mask(values.isna())
-    rule = Rule(
-        f"{column.name}.default", Severity.WARN, f"{column.name} is missing, {column.notes.default} assumed"
-    )
+    assumed = "its default" if column.notes.personal else column.notes.default
+    rule = Rule(f"{column.name}.default", Severity.WARN, f"{column.name} is missing, {assumed} assumed")
     findings.add(rule, missing)
     return values.fillna(column.notes.default) if missing.any() else values
 
@@ -209,14 +215,15 @@ def _find_missing(
         )
 
 
-def _broken(rule: Rule, values: Any, index: pd.Index[Any]) -> Mask:
+def _broken(contract: CompiledContract, rule: Rule, values: Any, index: pd.Index[Any]) -> Mask:
     """Evaluate a pandera check; True where a row breaks it. Missing values break no rule but their own."""
     if rule.check is None or len(values) == 0:
         return np.zeros(len(index), dtype=bool)
     try:
         output = rule.check(values).check_output
     except Exception as error:
-        raise TransformError(f"rule {rule.name} cannot be evaluated: {describe_unexpected(error)}") from error
+        reason = describe_unexpected(error, may_tell_data=bool(contract.personal_columns))
+        raise TransformError(f"rule {rule.name} cannot be evaluated: {reason}") from error
     if not isinstance(output, pd.Series):
         output = pd.Series(bool(output), index=values.index)
     if len(output) != len(index):

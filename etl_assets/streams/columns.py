@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.contract import Contract, FieldNotes, Severity, arrow_schema
+from etl_assets.streams.contract import Contract, FieldNotes, Personal, Severity, arrow_schema
 from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snapshot, WriteDisposition
 
 IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -56,6 +56,9 @@ def check_columns(
         if notes.missing is not Severity.QUARANTINE and not optional:
             raise ConfigurationError(f"{stream}: {use} column {name!r} must not allow missing values")
     _check_types(stream, contract, uses)
+    _check_personal(stream, contract, uses)
+    if isinstance(write, Append):
+        _check_told_apart(stream, contract)
     if isinstance(write, Cdc):
         roles = [name for use, name in uses if use != "business_date"]
         if len(set(roles)) < len(roles):
@@ -134,3 +137,42 @@ def _check_types(stream: str, contract: type[Contract], uses: list[tuple[str, st
             if not fits(types.field(name).type):
                 kind = use if use.endswith("_column") or use == "business_date" else f"{use} column"
                 raise ConfigurationError(f"{stream}: {kind} {name!r} must be {wanted}")
+
+
+def _check_personal(stream: str, contract: type[Contract], uses: list[tuple[str, str]]) -> None:
+    """Refuse tags that would take from a column what it is there for."""
+    types = arrow_schema(contract)
+    uses_of: dict[str, list[str]] = {}
+    for use, name in uses:
+        uses_of.setdefault(name, []).append(use)
+    for name, column in contract.to_schema().columns.items():
+        notes = FieldNotes.from_metadata(column.metadata)
+        tag = notes.personal
+        if tag is None or not tag.alters:
+            continue
+        said = f"{stream}: column {name!r} is personal={tag.value!r}, "
+        if tag is not Personal.DROP and not pa.types.is_string(types.field(name).type):
+            raise ConfigurationError(f"{said}but is no text", hint="use drop or keep")
+        if tag is Personal.DROP and notes.missing is Severity.QUARANTINE:
+            raise ConfigurationError(f"{said}and so must allow missing values", hint="set missing='allow'")
+        if tag is Personal.MASK and column.unique:
+            raise ConfigurationError(f"{said}and so cannot be unique", hint="use hash")
+        # A key only has to tell rows apart, which hashes do as well.
+        needed = [use for use in uses_of.get(name, ()) if not (use == "key" and tag is Personal.HASH)]
+        if needed:
+            hint = "use hash or keep" if needed == ["key"] else "use keep"
+            raise ConfigurationError(f"{said}but the stream needs it as its {needed[0]}", hint=hint)
+
+
+def _check_told_apart(stream: str, contract: type[Contract]) -> None:
+    """Refuse to append rows that differ in nothing but what is masked or dropped: they would count as one."""
+    tags = {
+        name: (FieldNotes.from_metadata(column.metadata).personal, column.unique)
+        for name, column in contract.to_schema().columns.items()
+    }
+    lost = [name for name, (tag, _) in tags.items() if tag in (Personal.MASK, Personal.DROP)]
+    if lost and not any(unique for name, (_, unique) in tags.items() if name not in lost):
+        raise ConfigurationError(
+            f"{stream}: append tells rows apart by their columns, of which {', '.join(lost)} will not do so any more",
+            hint="make another column unique, or use hash",
+        )

@@ -41,9 +41,21 @@ class Severity(StrEnum):
 
 
 class Personal(StrEnum):
-    """How a personal field may be shown in previews, reports and messages: never in clear."""
+    """What becomes of a personal field before anything of it is written; none is ever shown in clear."""
 
+    HASH = "hash"
+    """Text becomes its HMAC-SHA-256 with `ETL_PSEUDONYM_KEY`: equal values stay equal, so that tables can be joined."""
     MASK = "mask"
+    """Text is shortened beyond recovery to `A***`, an e-mail address to `a***@***`."""
+    DROP = "drop"
+    """The column stays empty."""
+    KEEP = "keep"
+    """The table needs the value, and has it in clear; previews, messages and events do not."""
+
+    @property
+    def alters(self) -> bool:
+        """Whether the table gets something else than the value."""
+        return self is not Personal.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def Field(  # noqa: N802 - the field's own spelling, as in pandera and pydantic
         raw: Name of the raw field that the column is made from; by default the column's own name. A column for which
             the source sends no such field of its own (a derived one) needs no raw field.
         default: Value that stands in for a missing one; each use counts as a warning.
-        personal: Tag for personal data, shown only in this form.
+        personal: Tag for personal data: `hash`, `mask`, `drop` or `keep`.
         eq: The value must equal this.
         ne: The value must differ from this.
         gt: The value must be greater than this.

@@ -38,7 +38,7 @@ def _strings(column: pd.Series[Any], *, strip: bool = True) -> pa.Array:
     try:
         strings = pa.Array.from_pandas(column, type=pa.string())
     except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeError):
-        spelled = [None if _is_missing(value) else _spell(value) for value in column]
+        spelled = [None if _is_missing(value) else spell(value) for value in column]
         strings = pa.array(spelled, type=pa.string())
     if isinstance(strings, pa.ChunkedArray):
         strings = strings.combine_chunks()
@@ -50,8 +50,12 @@ def _is_missing(value: object) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and value != value)
 
 
-def _spell(value: object) -> str | None:
-    """Write a value as text: a JSON value as in JSON, a lone surrogate, which UTF-8 does not have, as an escape."""
+def spell(value: object) -> str | None:
+    """Write one value as text: a JSON value as in JSON, a lone surrogate, which UTF-8 does not have, as an escape.
+
+    Returns:
+        None for what cannot be written.
+    """
     try:
         if isinstance(value, bool | dict | list):
             return json.dumps(value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import stat
 import subprocess
 import tempfile
 from datetime import UTC, date, datetime, timedelta
@@ -58,6 +60,18 @@ def test_what_went_in_comes_out(tmp_path: Path) -> None:
     assert before <= read.requested_at <= read.manifest.finished_at <= datetime.now(UTC)
     assert read.version.endswith("-0123abcd")
     assert read.path == tmp_path / "shop/orders/2025-01-01" / read.version
+
+
+def test_nobody_else_may_look_into_landing(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        land(Landing(tmp_path / "data" / "landing"), BODIES)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "data" / "landing").stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir(mode=0o750)
+    land(Landing(tmp_path / "shared"), BODIES)
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o750, "what an administrator chose stays"
 
 
 def test_a_partition_without_pages_is_still_landed(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 from etl_assets.landing.store import LandedPartition, Landing
 from etl_assets.pipeline.staged import StagedPartition, StagedStore
 from etl_assets.pipeline.staging import stage_partition
+from etl_assets.quality.personal import Pseudonymiser
+from etl_assets.quality.rules import compile_contract
+from etl_assets.settings import Secret
 from etl_assets.streams.base import Rest, Stream
 from etl_assets_tests.quality.samples import DAY, ORDER_LINES
 
@@ -50,10 +53,16 @@ def land_bodies(
 
 
 def stage(
-    folder: Path, landed: LandedPartition, stream: Stream = ORDER_LINES, code_version: str = "v1"
+    folder: Path,
+    landed: LandedPartition,
+    stream: Stream = ORDER_LINES,
+    code_version: str = "v1",
+    key: Secret | None = None,
 ) -> StagedPartition:
     """Stage landed answers below the same folder."""
-    return stage_partition(StagedStore(folder / "staged"), stream, landed.manifest.day, landed, code_version)
+    pseudonymiser = Pseudonymiser(compile_contract(stream.contract), key)
+    store = StagedStore(folder / "staged")
+    return stage_partition(store, stream, landed.manifest.day, landed, code_version, pseudonymiser)
 
 
 def with_transform(transform: Transform, stream: Stream = ORDER_LINES) -> Stream:

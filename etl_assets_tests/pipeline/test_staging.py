@@ -210,6 +210,11 @@ def add_a_column(raw: pd.DataFrame) -> pd.DataFrame:
     return clean(raw).assign(weather="fine")
 
 
+def turn_values_into_columns(raw: pd.DataFrame) -> pd.DataFrame:
+    """Make columns of what the rows hold."""
+    return clean(raw).assign(**{"Ada Lovelace": "here", "weather": "fine"})
+
+
 def lose_a_column(raw: pd.DataFrame) -> pd.DataFrame:
     """Forget a column."""
     return clean(raw).drop(columns="country")
@@ -240,6 +245,7 @@ def give_nothing(raw: pd.DataFrame) -> pd.DataFrame:
     [
         (drop_a_row, "the transform made 1 rows of 2 (keep every row"),
         (add_a_column, "the transform's result adds weather"),
+        (turn_values_into_columns, "the transform's result adds ***, weather"),
         (lose_a_column, "the transform's result misses country"),
         (fail, "shop/order_lines: the transform failed: ValueError at test_staging.py:"),
         (miss_a_field, "shop/order_lines: the transform failed: KeyError at "),

@@ -27,14 +27,15 @@ def checked_header(names: Sequence[str], extract: Files) -> list[str]:
         FileFormatError: If a wanted column is not there, or a name is there twice.
     """
     header = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    if repeated:
-        raise FileFormatError(f"its header names {', '.join(repeated)} more than once")
+    # First of all: where the header is missing, the names are values, and values are not told.
     missing = [name for name in extract.columns if name not in header]
     if missing:
         raise FileFormatError(
             f"its header lacks {', '.join(missing)}", hint="compare the stream's columns with the file"
         )
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise FileFormatError(f"its header names {', '.join(repeated)} more than once")
     surplus = [name for name in header if name not in extract.columns]
     if extract.columns and surplus:
         log.warning("header_drifted", added=surplus)

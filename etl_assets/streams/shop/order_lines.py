@@ -29,7 +29,7 @@ class OrderLines(Contract):
     unit_price: Decimal3 = Field(ge=0, description="Price of a piece, GBP")
     amount: Decimal3 = Field(description="quantity x unit_price, GBP")
     invoiced_at: Timestamp = Field(description="When the invoice was made, UTC")
-    customer_id: str = Field(missing="warn", personal="mask", description="Customer, where known")
+    customer_id: str = Field(missing="warn", personal="keep", description="Customer, where known")
     country: str = Field(description="Country of the customer")
     is_cancellation: bool = Field(description="Whether the line stands on a cancelled invoice")
 

@@ -28,7 +28,7 @@ class Orders(Contract):
     """One order in its newest known state."""
 
     order_id: str = Field(description="Identifier of the order")
-    customer_id: str = Field(missing="allow", personal="mask", description="Customer, where known")
+    customer_id: str = Field(missing="allow", personal="keep", description="Customer, where known")
     status: str = Field(
         isin=["pending", "completed", "cancelled", "refunded"], description="State, lower case"
     )
