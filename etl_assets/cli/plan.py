@@ -28,7 +28,7 @@ class Plan:
 
     Attributes:
         parts: What is loaded together.
-        days: Number of days of each stream, by its id.
+        days: Number of days of each stream that has any, by its id.
         notes: One line for each stream of which days are left out.
     """
 
@@ -50,22 +50,25 @@ def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing,
         ConfigurationError: If nothing at all can be loaded.
     """
     by_days: dict[tuple[date, ...], list[Stream]] = {}
+    counts: dict[str, int] = {}
     notes = []
     for stream in streams:
         possible = tuple(day for day in days if _can_be_had(stream, day, landing, now))
-        by_days.setdefault(possible, []).append(stream)
+        if possible:
+            by_days.setdefault(possible, []).append(stream)
+            counts[stream.id] = len(possible)
         if len(possible) < len(days):
             notes.append(
                 f"{stream.id}: {len(days) - len(possible)} of {len(days)} days left out: "
                 "the source shows only the present"
             )
-    if streams and not any(by_days):
+    if streams and not by_days:
         raise ConfigurationError("; ".join(notes), hint="nothing of it was landed while it lasted")
     return Plan(
         parts=[
             Part(tuple(sharing), span) for possible, sharing in by_days.items() for span in _spans(possible)
         ],
-        days={stream.id: len(possible) for possible, sharing in by_days.items() for stream in sharing},
+        days=counts,
         notes=notes,
     )
 

@@ -2,8 +2,8 @@
 
 Layout: `<root>/<source>/<stream>/<YYYY-MM-DD>/<version>/` with `pages.zst`, one zstd frame per answer
 (`zstd -dc` gives the bodies back, one after the other), and `manifest.json`. An extraction that was cut short waits
-beside the versions, in `.partial/`. What belongs here: writing and finding versions. What does not: asking the source, or
-understanding the answers.
+beside the versions, in `.partial/`. What belongs here: writing and finding versions. What does not: asking the source,
+or understanding the answers.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, unquote_plus
 
 import httpx
 import structlog
@@ -131,8 +132,8 @@ class SourceClient:
         return hashlib.blake2b(str(url).encode(), digest_size=16).hexdigest()
 
     def is_secret(self, text: str) -> bool:
-        """Tell whether a text that the source sent repeats one of our secrets."""
-        return self._masked(text) != text
+        """Tell whether a text that the source sent repeats one of our secrets, however it is escaped."""
+        return any(self._masked(spelled) != spelled for spelled in (text, unquote(text), unquote_plus(text)))
 
     def get(
         self,

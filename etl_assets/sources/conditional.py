@@ -7,18 +7,20 @@ sending requests (`etl_assets.sources.client`) and keeping answers (`etl_assets.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 MAXIMUM_HEADER_LENGTH = 2_000
 """Characters of a kept header at most: it comes from the source, and is written to every manifest."""
 
-_TAG, _DATE, _LINK = "etag", "last-modified", "link"
+_TAG, _DATE = "etag", "last-modified"
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
-def kept_headers(headers: Mapping[str, str], is_secret: Callable[[str], bool]) -> dict[str, str]:
+def kept_headers(
+    headers: Mapping[str, str], wanted: Iterable[str], is_secret: Callable[[str], bool]
+) -> dict[str, str]:
     """Choose the headers that are landed with an answer: its validators, and what tells where the next page is.
 
     Without a usable validator there is nothing to ask with, and nothing is kept; nor where a header that is needed
@@ -26,9 +28,10 @@ def kept_headers(headers: Mapping[str, str], is_secret: Callable[[str], bool]) -
 
     Args:
         headers: The answer's headers, by lower-case name.
+        wanted: Those that paging needs.
         is_secret: Whether a text holds something that must not be kept.
     """
-    kept = {name: headers[name] for name in (_TAG, _LINK) if name in headers}
+    kept = {name: headers[name] for name in (_TAG, *wanted) if name in headers}
     if _is_settled(headers):
         kept[_DATE] = headers[_DATE]
     usable = all(

@@ -6,9 +6,10 @@ What belongs here: following the paginator, and refusing what would never end. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import orjson
 import structlog
@@ -60,12 +61,19 @@ def extract_pages(
     parameters: Mapping[str, str] = {**first, **(resumed.parameters or {})}
     total = resumed.total
     seen = set(earlier.requests)
+    most = 0
     for _ in range(len(seen), maximum_pages):
         request = client.key_of(path, parameters)
         _check_new(request, seen, client.source.name)
-        answer, kept = _ask(client, path, parameters, request, earlier if rest.conditional else FIRST_TIME)
+        landed = earlier.headers(request) if rest.conditional else {}
+        answer = _ask(client, path, parameters, landed, partial(earlier.body, request))
         records, following = _understand(answer, rest, parameters, total, client.source.name)
+        if answer.not_modified and following is None and _may_have_grown(rest, records, most):
+            answer = client.get(path, parameters)
+            records, following = _understand(answer, rest, parameters, total, client.source.name)
+        kept = kept_headers(answer.headers, rest.paginator.headers, client.is_secret)
         yield Page(answer.body, records, answer.url, request, kept, _resume_at(rest, following))
+        most = max(most, records)
         if following is None:
             return
         if following.url is not None:
@@ -102,22 +110,44 @@ def ensure_over(source: str, rest: Rest, window: Window, now: datetime) -> None:
 
 
 def _ask(
-    client: SourceClient, path: str, parameters: Mapping[str, str], request: str, earlier: Earlier
-) -> tuple[Answer, dict[str, str]]:
-    """Give the answer to a request, from landing where it has not changed, and the headers to land with it."""
-    landed = earlier.headers(request)
+    client: SourceClient,
+    path: str,
+    parameters: Mapping[str, str],
+    landed: Mapping[str, str],
+    read_landed: Callable[[], bytes | None],
+) -> Answer:
+    """Give the answer to a request, from landing where it has not changed.
+
+    Args:
+        client: Asks the source.
+        path: As for `SourceClient.get`.
+        parameters: As for `SourceClient.get`.
+        landed: Headers of the landed answer; empty where there is none.
+        read_landed: Reads its body; None where it is damaged.
+    """
     answer = client.get(path, parameters, conditions=conditions_of(landed))
-    headers = kept_headers(answer.headers, client.is_secret)
     if not answer.not_modified:
-        return answer, headers
-    body = earlier.body(request)
+        return answer
+    body = read_landed()
     if body is None:
-        log.warning("landed_answer_unusable", source=client.source.name, path=path)
-        answer = client.get(path, parameters)
-        return answer, kept_headers(answer.headers, client.is_secret)
+        log.warning("landed_answer_unusable", source=client.source.name, request=answer.url)
+        return client.get(path, parameters)
     # An answer without a body may leave out the headers that have not changed either.
-    unchanged = replace(answer, body=body, json=parse_body(body), headers={**landed, **answer.headers})
-    return unchanged, {**landed, **headers}
+    return replace(answer, body=body, json=parse_body(body), headers={**landed, **answer.headers})
+
+
+def _may_have_grown(rest: Rest, records: int, most: int) -> bool:
+    """Tell whether an unchanged last page may have got a page behind it.
+
+    Validators stand for a body, and servers may leave other headers out of an answer without one: where paging goes by
+    a header, a last page that is full may be the last no more, and only the whole answer tells.
+
+    Args:
+        rest: What is asked for.
+        records: Records of the page.
+        most: Most records of a page before it; sources may serve smaller pages than they are asked for.
+    """
+    return bool(rest.paginator.headers) and records >= min(rest.paginator.page_size, most or records + 1)
 
 
 def _resume_at(rest: Rest, following: NextPage | None) -> str | None:
