@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-import pandas as pd
 import pytest
 
 from etl_assets.demo.server import running_source
@@ -23,106 +21,25 @@ from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline, Stage
 from etl_assets.settings import Settings, load_settings
 from etl_assets.sources.rest_reader import RestReader
-from etl_assets.streams import parse
-from etl_assets.streams.base import (
-    Contract,
-    Cursor,
-    Field,
-    LinkHeader,
-    OffsetLimit,
-    ReplacePartition,
-    Rest,
-    RestSource,
-    RetryBudget,
-    Snapshot,
-    Stream,
-    Timestamp,
-    WindowParameters,
-)
+from etl_assets.streams.base import Cursor, LinkHeader, ReplacePartition, Rest, Stream
 from etl_assets.streams.discovery import discover_streams
+from etl_assets_tests.pipeline.till import (
+    BY_WINDOW,
+    DAY,
+    EVENTS,
+    PEOPLE,
+    PRESENT,
+    SOURCE,
+    Till,
+    people,
+)
 from etl_assets_tests.sources.scripted import Asked, Reply, Script, ScriptedServer, scripted_server
 
-DAY = date(2025, 3, 10)
-PAGES, SIZE = 6, 4
 SHOWN = datetime(2025, 3, 11, 2, tzinfo=UTC)
 """When the daily run for the day comes."""
 
 GONE = datetime(2025, 3, 12, tzinfo=UTC)
 """From when on the day cannot be asked for any more."""
-
-
-class Events(Contract):
-    """Something that happened."""
-
-    event_id: str = Field(unique=True)
-    happened_at: Timestamp = Field()
-
-
-def clean(raw: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"event_id": parse.text(raw["event_id"]), "happened_at": parse.timestamps(raw["happened_at"])}
-    )
-
-
-SOURCE = RestSource(name="till", retry=RetryBudget(attempts=2, first_delay=0.001))
-BY_WINDOW = Rest(
-    path="/v1/events",
-    window=WindowParameters("from", "to"),
-    paginator=Cursor(page_size=SIZE),
-    records="data",
-)
-PEOPLE = Rest(path="/v1/people", paginator=OffsetLimit(page_size=SIZE, total="total"), records="data")
-EVENTS = Stream(
-    source=SOURCE,
-    name="events",
-    owner="team:till",
-    extract=BY_WINDOW,
-    contract=Events,
-    transform=clean,
-    write=ReplacePartition(),
-    window_column="happened_at",
-    business_date="happened_at",
-)
-PRESENT = replace(
-    EVENTS,
-    name="people",
-    extract=PEOPLE,
-    write=Snapshot(key="event_id"),
-    window_column=None,
-)
-
-
-def event(number: int) -> dict[str, str]:
-    """Give a record."""
-    return {"event_id": str(number), "happened_at": f"{DAY}T10:00:{number:02}Z"}
-
-
-@dataclass
-class Till:
-    """Pages behind a cursor; one of them can be made to fail, or to stall.
-
-    Attributes:
-        failing: Replies to cursors, instead of their pages.
-        stalled: Set when a page is asked for that never comes.
-    """
-
-    failing: dict[str, Reply] = field(default_factory=dict)
-    stalled: threading.Event = field(default_factory=threading.Event)
-
-    def __call__(self, asked: Asked, number: int) -> Reply:
-        """Answer."""
-        cursor = asked.parameters.get("cursor", "0")
-        if cursor in self.failing:
-            if self.failing[cursor].stall_after is not None:
-                self.stalled.set()
-            return self.failing[cursor]
-        page = int(cursor)
-        body = {
-            "data": [event(page * SIZE + row) for row in range(SIZE)],
-            "next_cursor": str(page + 1) if page + 1 < PAGES else None,
-        }
-        return Reply(json.dumps(body).encode())
-
 
 Make = Callable[..., dict[str, str]]
 
@@ -321,19 +238,6 @@ def test_a_rerun_of_an_unchanged_day_transfers_nothing(environment_of: Make, str
     assert second.status is first.status
     assert (second.counts.loaded, second.counts.unchanged) == (0, first.counts.loaded)
     assert first.counts.loaded > 0
-
-
-def people(count: int) -> Script:
-    """Serve people by offset, all of them."""
-
-    def script(asked: Asked, number: int) -> Reply:
-        offset = int(asked.parameters["offset"])
-        rows = [event(row) for row in range(count)][offset : offset + SIZE]
-        return Reply(
-            json.dumps({"data": rows, "total": count}).encode(), headers={"ETag": f'"{count} {offset}"'}
-        )
-
-    return script
 
 
 @pytest.mark.parametrize(
