@@ -53,12 +53,11 @@ class Extraction:
         """
         if not self._can_be_asked(day):
             return self._replay(day)
+        window = self.stream.extract.window_of(day)
+        # While a day goes on, records may still come before the place where reading stopped.
+        request = self._request(day) if self.now() >= window.end else None
         with self.landing.writer(
-            self.stream.id,
-            day,
-            run_id=self.run_id,
-            window=self.stream.extract.window_of(day),
-            request=self._request(day),
+            self.stream.id, day, run_id=self.run_id, window=window, request=request
         ) as writer:
             self._read(day, writer)
             landed = writer.finish()

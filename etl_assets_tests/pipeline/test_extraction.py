@@ -151,6 +151,19 @@ def test_another_question_is_asked_from_the_beginning(
         check_same(landed_of(settings), undisturbed)
 
 
+def test_a_day_that_still_goes_on_is_asked_from_the_beginning(
+    environment_of: Make, undisturbed: LandedPartition
+) -> None:
+    till = Till(failing={"4": BROKEN})
+    with till_of(till, environment_of) as (server, settings):
+        run(settings, now=datetime(2025, 3, 10, 12, tzinfo=UTC))
+        cursors(server)
+        till.failing = {}
+        assert run(settings).status is Status.DONE
+        assert cursors(server) == [None, "1", "2", "3", "4", "5"]
+        check_same(landed_of(settings), undisturbed)
+
+
 def test_a_cursor_that_the_source_has_forgotten_costs_only_another_start(
     environment_of: Make, undisturbed: LandedPartition
 ) -> None:
