@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from etl_assets.cli.backfill_days import Part
     from etl_assets.cli.progress import CollectingReporter
     from etl_assets.cli.results import BackfillResult, MartResultRow
     from etl_assets.orchestration.backfill import RunResult
@@ -102,22 +103,30 @@ def run_backfill(
     Raises:
         EtlError: If nothing could be begun.
     """
+    from datetime import UTC, datetime
+
+    from etl_assets.cli.backfill_days import plan_days
     from etl_assets.cli.progress import make_reporter
     from etl_assets.cli.results import BackfillResult, total
     from etl_assets.cli.terminal import make_console
+    from etl_assets.landing.store import Landing
     from etl_assets.marts.catalogue import discover_marts
 
     started = time.monotonic()
     console = make_console(stderr=True)
+    plan = plan_days(streams, days, Landing(settings.landing_dir), datetime.now(UTC))
     settings = _adjusted(settings, days, console, quiet=quiet)
     _check_keys(settings, streams, console, quiet=quiet)
+    if not quiet:
+        for note in plan.notes:
+            console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if not replay:
         _check_sources(settings, streams)
     marts = [mart for mart in discover_marts() if {stream.id for stream in streams} & set(mart.reads)]
-    reporter = make_reporter(console, {stream.id: len(days) for stream in streams}, quiet=quiet)
+    reporter = make_reporter(console, plan.days, quiet=quiet)
     try:
         runs, mart_rows = _execute(
-            settings, catalogue, streams, days, marts, reporter, confirm_empty=confirm_empty, replay=replay
+            settings, catalogue, plan.parts, marts, reporter, confirm_empty=confirm_empty, replay=replay
         )
     finally:
         reporter.close()
@@ -128,14 +137,14 @@ def run_backfill(
         run_ids=[run.run_id for run in runs],
         seconds=time.monotonic() - started,
         problem=_unexplained(loads, reporter),
+        notes=plan.notes,
     )
 
 
 def _execute(
     settings: Settings,
     catalogue: StreamCatalogue,
-    streams: Sequence[Stream],
-    days: Sequence[date],
+    parts: Sequence[Part],
     marts: Sequence[Any],
     reporter: CollectingReporter,
     *,
@@ -157,8 +166,9 @@ def _execute(
         _check_warehouse(settings)
         end_dead_runs(instance)
         runs = [
-            load_days(definitions, instance, streams, part, confirm_empty=confirm_empty, replay=replay)
-            for part in runs_of(days, settings.partitions_per_run)
+            load_days(definitions, instance, part.streams, days, confirm_empty=confirm_empty, replay=replay)
+            for part in parts
+            for days in runs_of(part.days, settings.partitions_per_run)
         ]
         if not marts:
             return runs, []

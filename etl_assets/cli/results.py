@@ -71,6 +71,7 @@ class BackfillResult:
         run_ids: Dagster runs that it took.
         seconds: Time from start to end.
         problem: What went wrong beyond single days, if anything did.
+        notes: What was left out, and why; one line each.
     """
 
     streams: list[StreamResult]
@@ -78,6 +79,7 @@ class BackfillResult:
     run_ids: list[str]
     seconds: float
     problem: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -113,6 +115,7 @@ class BackfillResult:
             "run_ids": self.run_ids,
             "seconds": round(self.seconds, 2),
             "problem": self.problem or None,
+            "notes": self.notes,
             "exit_code": self.exit_code,
         }
 

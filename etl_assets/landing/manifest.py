@@ -6,7 +6,7 @@ What belongs here: its fields, and reading and writing them as JSON. What does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ class PageEntry:
         raw_bytes: Length of the answer's body as it came.
         records: Records in it.
         crc32: Check sum of the body, so that damage is seen before a page is handed out.
+        request: Name of the request that it answers, without secrets; empty where there was none.
+        headers: Those of the answer's headers that are needed to ask for it again only if it has changed.
     """
 
     offset: int
@@ -34,6 +36,8 @@ class PageEntry:
     raw_bytes: int
     records: int
     crc32: int
+    request: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

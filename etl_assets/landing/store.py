@@ -1,8 +1,9 @@
 """The landing store: what a source answered for a partition, kept so that a load can be replayed from it.
 
 Layout: `<root>/<source>/<stream>/<YYYY-MM-DD>/<version>/` with `pages.zst`, one zstd frame per answer
-(`zstd -dc` gives the bodies back, one after the other), and `manifest.json`. What belongs here: writing and
-reading versions. What does not: asking the source, or understanding the answers.
+(`zstd -dc` gives the bodies back, one after the other), and `manifest.json`. An extraction that was cut short waits
+beside the versions, in `.partial/`. What belongs here: writing and finding versions. What does not: asking the source,
+or understanding the answers.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
-import pyarrow as pa
 import structlog
 
 from etl_assets.failures import ConfigurationError, LandingError
@@ -32,110 +31,26 @@ from etl_assets.landing.files import (
     raise_if_full,
     write_flushed,
 )
+from etl_assets.landing.landed import LandedPartition
 from etl_assets.landing.manifest import Manifest, PageEntry
+from etl_assets.landing.pages import PAGES_FILE, codec
+from etl_assets.landing.partial import JOURNAL_FILE, PARTIAL_FOLDER, Journal, discard_partial, take_up
 from etl_assets.streams.base import Window
+
+__all__ = ["PAGES_FILE", "LandedPartition", "Landing", "LandingWriter"]
 
 log = structlog.get_logger(__name__)
 
-PAGES_FILE = "pages.zst"
 MANIFEST_FILE = "manifest.json"
-
-COMPRESSION_LEVEL = 1
-"""JSON shrinks 10- to 25-fold already at the fastest level; higher ones cost time and save little."""
 
 _STREAM_ID = re.compile(r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")
 _VERSION = re.compile(r"^(\d{8}T\d{6}\.\d{6})Z-[0-9A-Za-z]{1,8}$")
 _VERSION_TIME = "%Y%m%dT%H%M%S.%f"
 
 
-@dataclass(frozen=True, slots=True)
-class LandedPartition:
-    """One version of a partition's raw answers.
-
-    Attributes:
-        path: Directory that holds it.
-        manifest: What is known about it.
-    """
-
-    path: Path
-    manifest: Manifest
-
-    @property
-    def stream_id(self) -> str:
-        """`<source>/<name>`."""
-        return self.manifest.stream_id
-
-    @property
-    def day(self) -> date:
-        """The partition."""
-        return self.manifest.day
-
-    @property
-    def version(self) -> str:
-        """Name of this version; later ones sort after earlier ones."""
-        return self.manifest.version
-
-    @property
-    def window(self) -> Window:
-        """The span of time that the source was asked for."""
-        return self.manifest.window
-
-    @property
-    def requested_at(self) -> datetime:
-        """When extraction began, in UTC: the answers show the source as of then or later."""
-        return self.manifest.requested_at
-
-    @property
-    def records(self) -> int:
-        """Records in all pages."""
-        return self.manifest.records
-
-    @property
-    def raw_bytes(self) -> int:
-        """Bytes of all bodies, as they came."""
-        return self.manifest.raw_bytes
-
-    @property
-    def sha256(self) -> str:
-        """Digest over the bodies of all pages in order."""
-        return self.manifest.sha256
-
-    def pages(self) -> Iterator[bytes]:
-        """Read the bodies in order, one at a time.
-
-        Raises:
-            LandingError: If they are missing or damaged; a damaged page is never handed out.
-        """
-        codec = _codec()
-        digest = hashlib.sha256()
-        try:
-            with (self.path / PAGES_FILE).open("rb") as file:
-                if os.fstat(file.fileno()).st_size != self.manifest.compressed_bytes:
-                    raise self._damaged()
-                for page in self.manifest.pages:
-                    file.seek(page.offset)
-                    body = codec.decompress(file.read(page.compressed_bytes), page.raw_bytes, asbytes=True)
-                    if len(body) != page.raw_bytes or zlib.crc32(body) != page.crc32:
-                        raise self._damaged()
-                    digest.update(body)
-                    yield body
-        except (OSError, ValueError, OverflowError) as error:
-            raise self._damaged() from error
-        if digest.hexdigest() != self.manifest.sha256:
-            raise self._damaged()
-
-    def is_intact(self) -> bool:
-        """Whether all bodies can be read back as they came."""
-        try:
-            for _ in self.pages():
-                pass
-        except LandingError:
-            return False
-        return True
-
-    def _damaged(self) -> LandingError:
-        what = f"landed answers of {self.stream_id} {self.day}"
-        return LandingError(f"{what} are damaged; extract the day again")
+def utc_now() -> datetime:
+    """Give the time, in UTC."""
+    return datetime.now(UTC)
 
 
 class Landing:
@@ -143,25 +58,33 @@ class Landing:
 
     Args:
         root: The directory; made on the first write, with access for its owner alone.
+        now: The clock.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, now: Callable[[], datetime] = utc_now) -> None:
         self.root = root
+        self.now = now
 
-    def writer(self, stream_id: str, day: date, *, run_id: str, window: Window) -> LandingWriter:
-        """Begin a new version of a partition; use it as a context manager.
+    def writer(
+        self, stream_id: str, day: date, *, run_id: str, window: Window, request: str | None = None
+    ) -> LandingWriter:
+        """Begin a new version of a partition, or go on with one that was cut short; use it as a context manager.
+
+        Only who has the partition to itself may give a request.
 
         Args:
             stream_id: `<source>/<name>`.
             day: The partition.
             run_id: The run that extracts it.
             window: The span of time that the source is asked for.
+            request: Names all that must be the same for an extraction to be gone on with after it was cut short. With
+                none, it is neither taken up nor kept.
 
         Raises:
             StorageFullError: If the disk is full.
             LandingError: If nothing can be written there.
         """
-        return LandingWriter(self, stream_id, day, run_id=run_id, window=window)
+        return LandingWriter(self, stream_id, day, run_id=run_id, window=window, request=request)
 
     def latest(self, stream_id: str, day: date) -> LandedPartition | None:
         """Give the newest complete version of a partition; None where nothing has been landed yet.
@@ -201,26 +124,43 @@ class Landing:
 
 
 class LandingWriter:
-    """Writes one version of a partition. Nothing can be seen of it before `finish`, or after an exception."""
+    """Writes one version of a partition. Nothing can be seen of it before `finish`, or after an exception.
 
-    def __init__(self, landing: Landing, stream_id: str, day: date, *, run_id: str, window: Window) -> None:
+    Pages after which the source can be asked to go on outlive the writer, see `etl_assets.landing.partial`.
+
+    Attributes:
+        resume: Where an extraction that was cut short stopped; None where there is nothing to go on with.
+    """
+
+    resume: str | None
+    _pages: list[PageEntry]
+    _file: BinaryIO
+    _journal: Journal | None
+
+    def __init__(
+        self,
+        landing: Landing,
+        stream_id: str,
+        day: date,
+        *,
+        run_id: str,
+        window: Window,
+        request: str | None = None,
+    ) -> None:
         self._landing = landing
         self._stream_id = stream_id
         self._day = day
         self._run_id = run_id
         self._window = window
-        self._requested_at = datetime.now(UTC)
-        self._codec = _codec()
-        self._digest = hashlib.sha256()
-        self._pages: list[PageEntry] = []
-        self._offset = 0
+        self._request = request
+        self._codec = codec()
         self._done = False
         self._home = landing.partition_path(stream_id, day)
         try:
             # Answers lie here as they came, with all personal data in clear.
             make_private(landing.root)
-            self._temporary = make_temporary(self._home)
-            self._file: BinaryIO = (self._temporary / PAGES_FILE).open("xb")
+            if not self._go_on():
+                self._start()
         except OSError as error:
             raise self._failure(error) from error
 
@@ -233,24 +173,53 @@ class LandingWriter:
         if not self._done:
             self._abandon()
 
-    def add(self, body: bytes, records: int) -> None:
+    @property
+    def pages(self) -> tuple[PageEntry, ...]:
+        """The answers so far, those of an extraction that was cut short included."""
+        return tuple(self._pages)
+
+    def add(
+        self,
+        body: bytes,
+        records: int,
+        *,
+        request: str = "",
+        headers: Mapping[str, str] | None = None,
+        resume: str | None = None,
+    ) -> None:
         """Append one answer.
 
         Args:
             body: Its body, byte for byte.
             records: Records in it.
+            request: Name of the request that it answers, without secrets.
+            headers: Headers of the answer that are needed to ask for it again.
+            resume: Where the next one is, if the source can be asked to go on there another time.
 
         Raises:
             StorageFullError: If the disk ran full.
         """
         compressed = self._codec.compress(body, asbytes=True)
+        offset = self._pages[-1].offset + self._pages[-1].compressed_bytes if self._pages else 0
+        page = PageEntry(
+            offset, len(compressed), len(body), records, zlib.crc32(body), request, dict(headers or {})
+        )
         try:
             self._file.write(compressed)
+            self._pages.append(page)
+            if resume is not None and self._request is not None:
+                self._note(page, resume, self._request)
         except OSError as error:
             raise self._failure(error) from error
         self._digest.update(body)
-        self._pages.append(PageEntry(self._offset, len(compressed), len(body), records, zlib.crc32(body)))
-        self._offset += len(compressed)
+
+    def start_again(self) -> None:
+        """Forget all pages so far, those of an extraction that was cut short included."""
+        self._drop()
+        try:
+            self._start()
+        except OSError as error:
+            raise self._failure(error) from error
 
     def finish(self) -> LandedPartition:
         """Make the version visible, flushed to disk.
@@ -264,7 +233,8 @@ class LandingWriter:
         try:
             older = self._latest_equal()
             if older is not None:
-                self._abandon()
+                self._done = True
+                self._drop()
                 log.debug("landing_unchanged", **self._place(), version=older.version)
                 return older
             landed = self._publish()
@@ -273,8 +243,46 @@ class LandingWriter:
         log.debug("landed", **self._place(), version=landed.version, records=landed.records)
         return landed
 
+    def _go_on(self) -> bool:
+        """Take up an extraction that was cut short; one that cannot be gone on with is discarded."""
+        folder = self._home / PARTIAL_FOLDER
+        partial = take_up(folder, self._request, self._landing.now()) if self._request else None
+        if partial is None:
+            discard_partial(folder)
+            return False
+        # There if the process was killed on the very last steps.
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        self._temporary = folder
+        self._requested_at, self._digest = partial.requested_at, partial.digest
+        self._pages, self.resume = list(partial.pages), partial.resume
+        self._file = (folder / PAGES_FILE).open("ab")
+        self._journal = Journal(folder, append=True)
+        log.info("extraction_taken_up", **self._place(), pages=len(self._pages))
+        return True
+
+    def _start(self) -> None:
+        self._requested_at = self._landing.now()
+        self._digest = hashlib.sha256()
+        self._pages, self.resume = [], None
+        self._journal = None
+        self._temporary = make_temporary(self._home)
+        self._file = (self._temporary / PAGES_FILE).open("xb")
+
+    def _note(self, page: PageEntry, resume: str, request: str) -> None:
+        """Make sure that a page outlives this process; a partition of one page never comes here."""
+        self._file.flush()
+        if self._journal is None:
+            journal = Journal(self._temporary)
+            journal.begin(request, self._requested_at)
+            for earlier in self._pages[:-1]:
+                journal.add(earlier, None)
+            folder = self._home / PARTIAL_FOLDER
+            self._temporary.rename(folder)
+            self._temporary, self._journal = folder, journal
+        self._journal.add(page, resume)
+
     def _publish(self) -> LandedPartition:
-        finished_at = datetime.now(UTC)
+        finished_at = self._landing.now()
         version = self._next_version(finished_at)
         manifest = Manifest(
             stream_id=self._stream_id,
@@ -292,6 +300,9 @@ class LandingWriter:
         self._file.close()
         write_flushed(self._temporary / MANIFEST_FILE, manifest.to_json())
         flush_directory(self._temporary)
+        if self._journal is not None:
+            self._journal.close()
+            (self._temporary / JOURNAL_FILE).unlink()
         target = self._home / version
         publish(self._temporary, target)
         self._done = True
@@ -321,10 +332,21 @@ class LandingWriter:
 
     def _abandon(self) -> None:
         self._done = True
+        if self._journal is None:
+            self._drop()
+        else:
+            self._close()
+
+    def _drop(self) -> None:
+        self._close()
+        discard(self._temporary)
+
+    def _close(self) -> None:
         # A full disk makes closing fail as well, as it writes what is still buffered.
         with suppress(OSError):
             self._file.close()
-        discard(self._temporary)
+        if self._journal is not None:
+            self._journal.close()
 
     def _failure(self, error: OSError) -> LandingError:
         what = f"landed answers of {self._stream_id} {self._day}"
@@ -337,7 +359,3 @@ class LandingWriter:
     def _place(self) -> dict[str, str]:
         source = self._stream_id.partition("/")[0]
         return {"source": source, "stream": self._stream_id, "partition": self._day.isoformat()}
-
-
-def _codec() -> Any:
-    return pa.Codec("zstd", compression_level=COMPRESSION_LEVEL)

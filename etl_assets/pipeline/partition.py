@@ -29,9 +29,10 @@ from etl_assets.failures import (
     describe_unexpected,
     is_disk_full,
 )
-from etl_assets.landing.store import LandedPartition
+from etl_assets.landing.store import LandedPartition, utc_now
 from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.extraction import Extraction
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
@@ -107,6 +108,7 @@ class PartitionPipeline:
         run_id: The run that this happens in.
         client: Reads the opened source; needed for `EXTRACT`.
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
+        now: The clock, for days that can be asked for only for a while.
     """
 
     environment: Environment
@@ -115,6 +117,7 @@ class PartitionPipeline:
     run_id: str
     client: Reader | None = None
     confirm_empty: bool = False
+    now: Callable[[], datetime] = utc_now
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -178,15 +181,15 @@ class PartitionPipeline:
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
-        window = self.stream.extract.window_of(day)
-        with self.environment.landing.writer(
-            self.stream.id, day, run_id=self.run_id, window=window
-        ) as writer:
-            for page in self.client.pages(self.stream.extract, day):
-                writer.add(page.body, page.records)
-            landed = writer.finish()
-        log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
-        return landed
+        extraction = Extraction(
+            landing=self.environment.landing,
+            stream=self.stream,
+            reader=self.client,
+            code_version=self.environment.code_versions[self.stream.id],
+            run_id=self.run_id,
+            now=self.now,
+        )
+        return extraction.land(day)
 
     def _stage(self, prepared: Prepared, pseudonymiser: Pseudonymiser) -> StagedPartition:
         if prepared.landed is None:

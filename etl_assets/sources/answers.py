@@ -43,6 +43,11 @@ class Answer:
     status: int
     attempts: int
 
+    @property
+    def not_modified(self) -> bool:
+        """Whether it has no body, because the one that the conditions were taken from is still right."""
+        return self.status == httpx.codes.NOT_MODIFIED
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
@@ -60,7 +65,15 @@ class AnswerReader:
     variables: tuple[str, ...]
     is_secret: Callable[[str], bool]
 
-    def read(self, response: httpx.Response, path: str, deadline: float, *, method: str = "GET") -> Answer:
+    def read(
+        self,
+        response: httpx.Response,
+        path: str,
+        deadline: float,
+        *,
+        method: str = "GET",
+        conditional: bool = False,
+    ) -> Answer:
         """Read an answer to its end.
 
         Args:
@@ -68,12 +81,15 @@ class AnswerReader:
             path: What was asked for, for messages.
             deadline: When to give up, on the monotonic clock.
             method: How it was asked for.
+            conditional: Whether it was asked for only if it has changed; the answer may then be without a body.
 
         Raises:
             SourceError: If it is not a good one.
         """
         headers = dict(response.headers)
         status = response.status_code
+        if conditional and status == httpx.codes.NOT_MODIFIED:
+            return Answer(b"", None, headers, "", status, 1)
         if status != httpx.codes.OK:
             code = self._error_code(response, path, deadline)
             raise failure_of_status(

@@ -1,12 +1,13 @@
 """What every reader of a source has in common.
 
-What belongs here: the page, and what a reader can do. What does not: any one kind of source.
+What belongs here: the page, what a reader is told of earlier extractions, and what it can do. What does not: any one
+kind of source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -24,22 +25,77 @@ class Page:
         body: The bytes.
         records: Records that end in it.
         label: Where it comes from, for people: without host and secrets.
+        request: Name of the request that it answers, without secrets: equal for equal requests. Empty where nothing is
+            asked for by request.
+        headers: Headers of the answer that are needed to ask for it again only if it has changed.
+        resume: Where the next page is, for an extraction that goes on another time; None after the last page, and where
+            reading can only start from the beginning.
     """
 
     body: bytes
     records: int
     label: str
+    request: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    resume: str | None = None
+
+
+class Earlier(Protocol):
+    """What is known of a partition from earlier extractions."""
+
+    @property
+    def resume(self) -> str | None:
+        """`Page.resume` of the last page of an extraction that was cut short; None to read from the beginning."""
+        ...
+
+    @property
+    def requests(self) -> Collection[str]:
+        """`Page.request` of the pages that this extraction has already."""
+        ...
+
+    def headers(self, request: str) -> Mapping[str, str]:
+        """Give `Page.headers` of the landed answer to a request; empty where there is none."""
+        ...
+
+    def body(self, request: str) -> bytes | None:
+        """Read the landed answer to a request; None where it is damaged."""
+        ...
+
+
+class FirstTime(Earlier):
+    """A partition that nothing is known of."""
+
+    resume = None
+    requests = ()
+
+    def headers(self, request: str) -> Mapping[str, str]:
+        """See `Earlier`."""
+        return {}
+
+    def body(self, request: str) -> bytes | None:
+        """See `Earlier`."""
+        return None
+
+
+FIRST_TIME = FirstTime()
 
 
 class Reader(Protocol):
     """Reads one source; used from many threads at once, to be closed after use."""
 
-    def pages(self, extract: Extract, day: date) -> Iterator[Page]:
+    @property
+    def address(self) -> str:
+        """Where the source is, without secrets."""
+        ...
+
+    def pages(self, extract: Extract, day: date, earlier: Earlier = FIRST_TIME) -> Iterator[Page]:
         """Read what the source has for a day.
 
         Args:
             extract: How the stream's rows are asked for; of the kind that belongs to the source.
             day: The partition.
+            earlier: What is known of it: a reader may take unchanged answers from there, and goes on where an
+                extraction was cut short.
 
         Yields:
             The pages in order, a bounded part of the day in memory. `etl_assets.sources.decode` makes records of them.

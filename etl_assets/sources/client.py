@@ -7,6 +7,7 @@ paging (`rest`).
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, unquote_plus
 
 import httpx
 import structlog
@@ -85,9 +87,7 @@ class SourceClient:
         self._circuit = circuit or Circuit(source.name)
         self._slots = threading.BoundedSemaphore(source.concurrency)
         self._pace = pace_of(source, self._addresses.origin)
-        self._reader = AnswerReader(
-            source, maximum_body_bytes, credentials.variables, lambda text: self._masked(text) != text
-        )
+        self._reader = AnswerReader(source, maximum_body_bytes, credentials.variables, self.is_secret)
         headers = {
             "accept": "application/json",
             # Only what is unpacked with a known, bounded ratio is asked for.
@@ -113,12 +113,42 @@ class SourceClient:
         """Whether the source is still asked, and if not, since when and why."""
         return self._circuit.state
 
-    def get(self, path_or_url: str, parameters: Mapping[str, str] | None = None) -> Answer:
+    @property
+    def address(self) -> str:
+        """Where the source is: scheme, host, port and base path, without secrets."""
+        return str(self._addresses.base)
+
+    def key_of(self, path_or_url: str, parameters: Mapping[str, str] | None = None) -> str:
+        """Give a name to a request: equal for equal requests to one address, and without a trace of secrets.
+
+        Args:
+            path_or_url: As for `get`.
+            parameters: As for `get`.
+
+        Raises:
+            SourceError: If it lies outside the source.
+        """
+        url = self._credentials.strip(self._addresses.below(path_or_url, parameters))
+        return hashlib.blake2b(str(url).encode(), digest_size=16).hexdigest()
+
+    def is_secret(self, text: str) -> bool:
+        """Tell whether a text that the source sent repeats one of our secrets, however it is escaped."""
+        return any(self._masked(spelled) != spelled for spelled in (text, unquote(text), unquote_plus(text)))
+
+    def get(
+        self,
+        path_or_url: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        conditions: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Ask for a path, again after transient failures.
 
         Args:
             path_or_url: Path below the source's address, or a whole address with its scheme, host and port.
             parameters: Request parameters, added to those that the address has.
+            conditions: Request headers that ask for the answer only if it has changed; `Answer.not_modified` then
+                tells whether it has not.
 
         Raises:
             SourceError: If there was no good answer; its class tells whether another try may help.
@@ -127,7 +157,7 @@ class SourceClient:
         self._circuit.check()
         try:
             answer, attempts = with_repeats(
-                lambda seconds: self._send(url, time.monotonic() + seconds),
+                lambda seconds: self._send(url, time.monotonic() + seconds, conditions or {}),
                 self.source.retry,
                 self.statistics,
                 slots=self._slots,
@@ -142,7 +172,10 @@ class SourceClient:
             self._circuit.abandoned()
             raise
         self._circuit.succeeded()
-        self.statistics.answer(len(answer.body))
+        if answer.not_modified:
+            self.statistics.unchanged()
+        else:
+            self.statistics.answer(len(answer.body))
         return replace(answer, url=self._masked(url.raw_path.decode("ascii")), attempts=attempts)
 
     def resolve(self, answer: Answer, address: str) -> str:
@@ -154,12 +187,12 @@ class SourceClient:
         url = self._addresses.join(address, seen_from=self._addresses.join(answer.url))
         return str(self._credentials.strip(url))
 
-    def _send(self, asked: httpx.URL, deadline: float) -> Answer:
+    def _send(self, asked: httpx.URL, deadline: float, conditions: Mapping[str, str]) -> Answer:
         if self._tokens is None:
-            return self._follow(asked, deadline, self._credentials.headers)
+            return self._follow(asked, deadline, self._credentials.headers, conditions)
         token = self._tokens.token()
         try:
-            return self._follow(asked, deadline, {"authorization": f"Bearer {token}"})
+            return self._follow(asked, deadline, {"authorization": f"Bearer {token}"}, conditions)
         except SourceError as error:
             if error.status != httpx.codes.UNAUTHORIZED:
                 raise
@@ -168,17 +201,23 @@ class SourceClient:
         self._tokens.refused(token)
         token = self._tokens.token()
         self.statistics.request(repeat=True)
-        return self._follow(asked, deadline, {"authorization": f"Bearer {token}"})
+        return self._follow(asked, deadline, {"authorization": f"Bearer {token}"}, conditions)
 
-    def _follow(self, asked: httpx.URL, deadline: float, headers: Mapping[str, str]) -> Answer:
-        url = asked
+    def _follow(
+        self,
+        asked: httpx.URL,
+        deadline: float,
+        credentials: Mapping[str, str],
+        conditions: Mapping[str, str],
+    ) -> Answer:
+        url, headers = asked, {**conditions, **credentials}
         for _ in range(MAXIMUM_REDIRECTS + 1):
             with (
                 self._asking("GET", asked.path),
                 self._http.stream("GET", self._credentials.add_to(url), headers=headers) as response,
             ):
                 if not response.has_redirect_location:
-                    return self._reader.read(response, asked.path, deadline)
+                    return self._reader.read(response, asked.path, deadline, conditional=bool(conditions))
                 target = response.headers["location"]
             url = self._credentials.strip(self._addresses.join(target, seen_from=url))
         name = self.source.name

@@ -17,7 +17,7 @@ import structlog
 
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.settings import SourceSettings
-from etl_assets.sources.base import Page, Reader, expect
+from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.compression import compression_of, unpacked
 from etl_assets.sources.decode import END_OF_FILE
 from etl_assets.sources.folders import Folder, FoundFile
@@ -68,8 +68,13 @@ class FileReader(Reader):
     def close(self) -> None:
         """See `Reader`; there is nothing to let go of between two files."""
 
-    def pages(self, extract: Extract, day: date) -> Iterator[Page]:
+    @property
+    def address(self) -> str:
         """See `Reader`."""
+        return self._folder.address
+
+    def pages(self, extract: Extract, day: date, earlier: Earlier = FIRST_TIME) -> Iterator[Page]:
+        """See `Reader`: files are always read from their beginning."""
         files = expect(extract, Files)
         for found in self._ready(files, day):
             try:

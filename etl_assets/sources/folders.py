@@ -67,6 +67,11 @@ class Folder:
         self._is_local = isinstance(self._files, LocalFileSystem)
         self._root = str(root).rstrip("/")
 
+    @property
+    def address(self) -> str:
+        """Path of the folder, without host and password."""
+        return self._root
+
     def find(self, path: str) -> list[FoundFile]:
         """Find the files that a path stands for, in order of name.
 

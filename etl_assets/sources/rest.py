@@ -6,35 +6,50 @@ What belongs here: following the paginator, and refusing what would never end. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+
+import orjson
+import structlog
 
 from etl_assets.failures import SourceError
 from etl_assets.sources.answers import Answer
-from etl_assets.sources.base import Page
+from etl_assets.sources.base import FIRST_TIME, Earlier, Page
 from etl_assets.sources.client import SourceClient
+from etl_assets.sources.conditional import conditions_of, kept_headers
 from etl_assets.sources.http_failures import permanent
-from etl_assets.sources.records import EnvelopeError, select_records
+from etl_assets.sources.records import EnvelopeError, parse_body, select_records
 from etl_assets.streams.base import Rest, Window
 from etl_assets.streams.paging import AnsweredPage, NextPage, PagingError, ShiftedPagesError
+
+log = structlog.get_logger(__name__)
 
 MAXIMUM_PAGES = 100_000
 """Pages of one window at most: a source that invents new cursors for ever must not fill the disk."""
 
 
 def extract_pages(
-    client: SourceClient, rest: Rest, window: Window, *, maximum_pages: int = MAXIMUM_PAGES
+    client: SourceClient,
+    rest: Rest,
+    window: Window,
+    earlier: Earlier = FIRST_TIME,
+    *,
+    maximum_pages: int = MAXIMUM_PAGES,
 ) -> Iterator[Page]:
     """Read the pages of a window, one request after the other.
 
     Args:
         client: Asks the source.
         rest: What to ask for.
-        window: The span of time to ask for.
+        window: The span of time to ask for; without a meaning where the path gives the whole present.
+        earlier: What is known of the window: answers that have not changed are taken from there, and reading goes on
+            where it was cut short.
         maximum_pages: Pages at most.
 
     Yields:
-        The pages in order; only the current one is held in memory.
+        The pages in order, without those that `earlier` says are there already; only the current one is held in memory.
 
     Raises:
         SourceError: If the window is not over yet, a page cannot be had or is not of the declared shape, or paging
@@ -42,14 +57,23 @@ def extract_pages(
     """
     ensure_over(client.source.name, rest, window, datetime.now(UTC))
     path, first = rest.path, first_parameters(rest, window)
-    parameters: Mapping[str, str] = first
-    total: int | None = None
-    seen: set[int] = set()
-    for _ in range(maximum_pages):
-        _check_new(path, parameters, seen, client.source.name)
-        answer = client.get(path, parameters)
+    resumed = _place_of(earlier.resume) if earlier.resume is not None else NextPage()
+    parameters: Mapping[str, str] = {**first, **(resumed.parameters or {})}
+    total = resumed.total
+    seen = set(earlier.requests)
+    most = 0
+    for _ in range(len(seen), maximum_pages):
+        request = client.key_of(path, parameters)
+        _check_new(request, seen, client.source.name)
+        landed = earlier.headers(request) if rest.conditional else {}
+        answer = _ask(client, path, parameters, landed, partial(earlier.body, request))
         records, following = _understand(answer, rest, parameters, total, client.source.name)
-        yield Page(answer.body, records, answer.url)
+        if answer.not_modified and following is None and _may_have_grown(rest, records, most):
+            answer = client.get(path, parameters)
+            records, following = _understand(answer, rest, parameters, total, client.source.name)
+        kept = kept_headers(answer.headers, rest.paginator.headers, client.is_secret)
+        yield Page(answer.body, records, answer.url, request, kept, _resume_at(rest, following))
+        most = max(most, records)
         if following is None:
             return
         if following.url is not None:
@@ -85,6 +109,63 @@ def ensure_over(source: str, rest: Rest, window: Window, now: datetime) -> None:
         )
 
 
+def _ask(
+    client: SourceClient,
+    path: str,
+    parameters: Mapping[str, str],
+    landed: Mapping[str, str],
+    read_landed: Callable[[], bytes | None],
+) -> Answer:
+    """Give the answer to a request, from landing where it has not changed.
+
+    Args:
+        client: Asks the source.
+        path: As for `SourceClient.get`.
+        parameters: As for `SourceClient.get`.
+        landed: Headers of the landed answer; empty where there is none.
+        read_landed: Reads its body; None where it is damaged.
+    """
+    answer = client.get(path, parameters, conditions=conditions_of(landed))
+    if not answer.not_modified:
+        return answer
+    body = read_landed()
+    if body is None:
+        log.warning("landed_answer_unusable", source=client.source.name, request=answer.url)
+        return client.get(path, parameters)
+    # An answer without a body may leave out the headers that have not changed either.
+    return replace(answer, body=body, json=parse_body(body), headers={**landed, **answer.headers})
+
+
+def _may_have_grown(rest: Rest, records: int, most: int) -> bool:
+    """Tell whether an unchanged last page may have got a page behind it.
+
+    Validators stand for a body, and servers may leave other headers out of an answer without one: where paging goes by
+    a header, a last page that is full may be the last no more, and only the whole answer tells.
+
+    Args:
+        rest: What is asked for.
+        records: Records of the page.
+        most: Most records of a page before it; sources may serve smaller pages than they are asked for.
+    """
+    return bool(rest.paginator.headers) and records >= min(rest.paginator.page_size, most or records + 1)
+
+
+def _resume_at(rest: Rest, following: NextPage | None) -> str | None:
+    """Write down where the next page is, if reading may go on there another time.
+
+    The whole present is never put together from two times.
+    """
+    if following is None or following.url is not None or rest.window is None or not rest.paginator.resumable:
+        return None
+    place = {"parameters": dict(following.parameters or {}), "total": following.total}
+    return orjson.dumps(place).decode()
+
+
+def _place_of(resume: str) -> NextPage:
+    place = orjson.loads(resume)
+    return NextPage(parameters=place["parameters"], total=place["total"])
+
+
 def _understand(
     answer: Answer, rest: Rest, parameters: Mapping[str, str], total: int | None, source: str
 ) -> tuple[int, NextPage | None]:
@@ -111,12 +192,10 @@ def _understand(
 
 def first_parameters(rest: Rest, window: Window) -> dict[str, str]:
     """Give the parameters of a window's first request."""
-    return {
-        **rest.parameters,
-        rest.window.start: rfc3339(window.start),
-        rest.window.end: rfc3339(window.end),
-        **rest.paginator.first_parameters(),
-    }
+    ends: dict[str, str] = {}
+    if rest.window is not None:
+        ends = {rest.window.start: rfc3339(window.start), rest.window.end: rfc3339(window.end)}
+    return {**rest.parameters, **ends, **rest.paginator.first_parameters()}
 
 
 def rfc3339(moment: datetime) -> str:
@@ -124,12 +203,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _check_new(path: str, parameters: Mapping[str, str], seen: set[int], source: str) -> None:
-    place = hash((path, tuple(sorted(parameters.items()))))
-    if place in seen:
+def _check_new(request: str, seen: set[str], source: str) -> None:
+    if request in seen:
         raise permanent(
             f"{source} gave a next page a second time: its paging goes in circles",
             source,
-            hint="report it to the source; nothing of the day was kept",
+            hint="report it to the source; nothing of the day was landed",
         )
-    seen.add(place)
+    seen.add(request)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from etl_assets.settings import SourceSettings
-from etl_assets.sources.base import Page, Reader, expect
+from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.circuit_file import CircuitFile
 from etl_assets.sources.client import SourceClient
@@ -39,7 +39,12 @@ class RestReader(Reader):
         """See `Reader`."""
         self.client.close()
 
-    def pages(self, extract: Extract, day: date) -> Iterator[Page]:
-        """See `Reader`: each page is an answer as it came."""
+    @property
+    def address(self) -> str:
+        """See `Reader`."""
+        return self.client.address
+
+    def pages(self, extract: Extract, day: date, earlier: Earlier = FIRST_TIME) -> Iterator[Page]:
+        """See `Reader`: each page is an answer as it came, now or when it was landed."""
         rest = expect(extract, Rest)
-        return extract_pages(self.client, rest, rest.window_of(day))
+        return extract_pages(self.client, rest, rest.window_of(day), earlier)

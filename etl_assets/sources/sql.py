@@ -20,8 +20,9 @@ from sqlalchemy import event, exc
 
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.settings import SourceSettings
-from etl_assets.sources.base import Page, Reader, expect
+from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.sql_failures import failure_of_database
+from etl_assets.sources.sql_places import SqlPlace, read_place, write_place
 from etl_assets.sources.values import json_value
 from etl_assets.streams.base import Extract, Sql, SqlSource, Window
 
@@ -53,27 +54,35 @@ class SqlReader(Reader):
         """See `Reader`."""
         self._engine.dispose()
 
-    def pages(self, extract: Extract, day: date) -> Iterator[Page]:
+    @property
+    def address(self) -> str:
+        """See `Reader`."""
+        return self._url.render_as_string(hide_password=True)
+
+    def pages(self, extract: Extract, day: date, earlier: Earlier = FIRST_TIME) -> Iterator[Page]:
         """See `Reader`.
 
-        Each page is a JSON array of objects; a day without rows is one empty page.
+        Each page is a JSON array of objects; a day without rows is one empty page. Reading goes on after the last key
+        of an extraction that was cut short, in a transaction of its own.
         """
         sql = expect(extract, Sql)
         statement = _Statement(sql, sql.window_of(day), self._engine.dialect.name)
         with self._transaction() as connection:
             if connection.execute(statement.without_key()).first() is not None:
                 raise self._unusable_key(sql, "is NULL in some rows, which would be lost between two pages")
-            number, last = 0, None
+            number, last = read_place(earlier.resume) if earlier.resume else SqlPlace(0, None)
             while True:
                 rows, has_more = self._fetch(connection, statement, last)
                 number += 1
                 body = orjson.dumps(
                     [dict(zip(sql.columns, map(json_value, row), strict=True)) for row in rows]
                 )
-                yield Page(body, len(rows), f"{sql.table or 'query'} page {number}")
+                label = f"{sql.table or 'query'} page {number}"
                 if not has_more:
+                    yield Page(body, len(rows), label)
                     return
                 last = statement.key_of(rows[-1])
+                yield Page(body, len(rows), label, resume=write_place(number, last))
 
     def _fetch(
         self, connection: sa.Connection, statement: _Statement, last: tuple[Any, ...] | None

@@ -18,6 +18,7 @@ class RequestCounts:
         retries: Those of them that were repeats.
         failures: Attempts that failed.
         bytes: Bytes of the bodies of good answers, decompressed.
+        not_modified: Answers without a body, because the landed one is still right.
         seconds_waited: Seconds spent waiting before repeats.
     """
 
@@ -25,6 +26,7 @@ class RequestCounts:
     retries: int = 0
     failures: int = 0
     bytes: int = 0
+    not_modified: int = 0
     seconds_waited: float = 0.0
 
 
@@ -45,6 +47,11 @@ class RequestStatistics:
         """Count the bytes of a good answer."""
         with self._lock:
             self._counts = replace(self._counts, bytes=self._counts.bytes + size)
+
+    def unchanged(self) -> None:
+        """Count an answer that says that the landed one is still right."""
+        with self._lock:
+            self._counts = replace(self._counts, not_modified=self._counts.not_modified + 1)
 
     def failure(self, wait: float | None) -> None:
         """Count a failed attempt, and the seconds that are waited before the next."""

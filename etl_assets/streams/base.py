@@ -122,7 +122,8 @@ class Stream:
             in the source's JSON), returns one with the contract's columns and the same index.
         write: How rows enter the table.
         window_column: Timestamp column by which the source assigns a row to a day; a row outside the asked window is
-            quarantined, and `_partition` is taken from it. Only a snapshot can do without.
+            quarantined, and `_partition` is taken from it. Only a snapshot, and an extraction of the whole present, can
+            do without; the latter must.
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
@@ -155,7 +156,14 @@ class Stream:
         self._check_extract()
         if not 0 <= self.budget.warn <= self.budget.fail <= 1:
             raise ConfigurationError(f"{self.id}: error budget must be 0 <= warn <= fail <= 1")
-        check_columns(self.id, self.contract, self.write, self.window_column, self.business_date)
+        check_columns(
+            self.id,
+            self.contract,
+            self.write,
+            self.window_column,
+            self.business_date,
+            windowed=not _is_whole_present(self.extract),
+        )
 
     @property
     def id(self) -> str:
@@ -173,3 +181,13 @@ class Stream:
             not self.extract.path.startswith("/") or "//" in self.extract.path
         ):
             raise ConfigurationError(f"{self.id}: path {self.extract.path!r} must start with one slash")
+        if _is_whole_present(self.extract) and not isinstance(self.write, Snapshot | ReplacePartition):
+            raise ConfigurationError(
+                f"{self.id}: the whole present is written with Snapshot or ReplacePartition, "
+                f"not with {type(self.write).__name__}",
+                hint="name the window's parameters if the path takes a window",
+            )
+
+
+def _is_whole_present(extract: Extract) -> bool:
+    return isinstance(extract, Rest) and extract.window is None

@@ -30,7 +30,7 @@ class Rest:
 
     Args:
         path: Path below the source's address; starts with a slash.
-        window: Request parameters that take the window.
+        window: Request parameters that take the window; None where the path gives the whole present.
         paginator: How a long answer is paged.
         records: Dotted path of the field that holds the array of records, such as `result.items`; None when the
             answer is the array itself.
@@ -39,19 +39,41 @@ class Rest:
             removed by the merge.
         lag: How long after its end a window may still gain records, because the source commits late. The day is not
             read before then. With none, a day may be read while it still goes on.
+        present_until: Without a window: how long after its end a day may still be asked for, and gets the present of
+            then. The daily run for a day comes in the night after it.
+        conditional: Whether a day that was landed before is asked for with `If-None-Match` and `If-Modified-Since`, so
+            that unchanged answers are taken from landing. Not for a source whose entity tags cannot be trusted.
+
+    Raises:
+        ConfigurationError: If the parts do not make sense together.
     """
 
     path: str
-    window: WindowParameters
+    window: WindowParameters | None = None
     paginator: Paginator
     records: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     overlap: timedelta = timedelta(0)
     lag: timedelta = timedelta(0)
+    present_until: timedelta = timedelta(days=1)
+    conditional: bool = True
+
+    def __post_init__(self) -> None:
+        if self.window is None and (self.overlap or self.lag):
+            raise ConfigurationError(f"path {self.path!r} without a window can have neither overlap nor lag")
+        if self.present_until < timedelta(0):
+            raise ConfigurationError(f"path {self.path!r}: present_until must not be negative")
 
     def window_of(self, day: date) -> Window:
         """Give the window that is asked for to read a day."""
         return Window.of_day(day).widened(self.overlap)
+
+    def askable(self, day: date) -> Window | None:
+        """Give the span of time in which a day can be asked for; None where that is at any time."""
+        if self.window is not None:
+            return None
+        window = Window.of_day(day)
+        return Window(window.start, window.end + self.present_until)
 
 
 FileFormat = Literal["csv", "ndjson", "parquet", "excel"]
@@ -116,6 +138,10 @@ class Files:
     def window_of(self, day: date) -> Window:
         """Give the window that a day's files hold."""
         return Window.of_day(day)
+
+    def askable(self, day: date) -> Window | None:
+        """See `Rest.askable`: files stay."""
+        return None
 
     def path_of(self, day: date) -> str:
         """Give the path of a day's files, below the folder; may hold `*` and `?`."""
@@ -190,6 +216,10 @@ class Sql:
     def window_of(self, day: date) -> Window:
         """Give the window that is asked for to read a day."""
         return Window.of_day(day).widened(self.overlap)
+
+    def askable(self, day: date) -> Window | None:
+        """See `Rest.askable`: a window can be asked for at any time."""
+        return None
 
 
 Extract = Rest | Files | Sql

@@ -64,9 +64,17 @@ class Paginator(Protocol):
     Attributes:
         resumable: Whether reading may go on later where it stopped, because the place of a page does not shift when
             records come or go before it.
+        headers: Lower-case names of the headers that it looks at; landed with an answer, so that the next page can be
+            found behind one that has not changed.
     """
 
     resumable: ClassVar[bool]
+    headers: ClassVar[tuple[str, ...]]
+
+    @property
+    def page_size(self) -> int:
+        """Rows asked for at a time."""
+        ...
 
     def first_parameters(self) -> Mapping[str, str]:
         """Give the parameters that the first request needs for paging, such as the page's size."""

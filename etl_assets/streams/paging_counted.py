@@ -50,6 +50,7 @@ class PageNumber:
     total_pages: str | None = None
     last: LastPage = "empty"
     resumable: ClassVar[bool] = False
+    headers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
@@ -88,6 +89,7 @@ class OffsetLimit:
     total: str | None = None
     last: LastPage = "empty"
     resumable: ClassVar[bool] = False
+    headers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)

@@ -30,6 +30,7 @@ class Cursor:
     size_parameter: str | None = "limit"
     page_size: int = 1000
     resumable: ClassVar[bool] = True
+    headers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
@@ -62,6 +63,7 @@ class AfterSequence:
     size_parameter: str | None = "limit"
     page_size: int = 1000
     resumable: ClassVar[bool] = True
+    headers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)

@@ -32,6 +32,7 @@ class LinkHeader:
     size_parameter: str | None = "per_page"
     page_size: int = 100
     resumable: ClassVar[bool] = False
+    headers: ClassVar[tuple[str, ...]] = ("link",)
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
@@ -80,6 +81,7 @@ class NextUrl:
     size_parameter: str | None = "limit"
     page_size: int = 1000
     resumable: ClassVar[bool] = False
+    headers: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_page_size(self.page_size)

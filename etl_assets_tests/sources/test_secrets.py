@@ -111,7 +111,8 @@ def rude(asked: Asked, number: int) -> Reply:
         return Reply(b"[]")
     row = {"person_id": "p1", "changed_at": "2025-01-01T10:00:00Z"}
     link = f'</v1/people?page=2{echo}>; rel="next"'
-    return Reply(json.dumps([row, {"person_id": None}]).encode(), headers={"Link": link})
+    tag = f'"{" ".join(sent)}"'
+    return Reply(json.dumps([row, {"person_id": None}]).encode(), headers={"Link": link, "ETag": tag})
 
 
 def forbidden() -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import pytest
 
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import (
+    Append,
     Contract,
     Cursor,
     Date,
@@ -22,6 +23,7 @@ from etl_assets.streams.base import (
     Rest,
     RestSource,
     Severity,
+    Snapshot,
     Stream,
     Timestamp,
     Window,
@@ -153,6 +155,58 @@ def test_misdeclared_stream_is_refused(changes: dict[str, Any], message: str) ->
         stream(**changes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+PRESENT = {"extract": Rest(path="/v1/sales", paginator=Cursor()), "window_column": None}
+KEPT = Snapshot(key="sale_id")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"write": KEPT, "business_date": None},
+        {"write": KEPT},
+        {"write": ReplacePartition(), "business_date": "day"},
+    ],
+)
+def test_the_whole_present_makes_sense(changes: dict[str, Any]) -> None:
+    declared = stream(**PRESENT | changes)
+    day = date(2025, 1, 31)
+    assert declared.extract.window_of(day) == Window.of_day(day)
+    assert declared.extract.askable(day) == Window(
+        datetime(2025, 1, 31, tzinfo=UTC), datetime(2025, 2, 2, tzinfo=UTC)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "till/sales: the whole present is written with Snapshot or ReplacePartition, not with Merge"),
+        ({"write": Append()}, "till/sales: the whole present is written with .*, not with Append"),
+        ({"write": KEPT, "window_column": "sold_at"}, "till/sales: window_column is given, but the whole"),
+        ({"write": ReplacePartition(), "business_date": None}, "till/sales: business_date is missing"),
+    ],
+)
+def test_what_does_not_go_with_the_whole_present(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{message}"):
+        stream(**PRESENT | changes)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"overlap": timedelta(minutes=5)}, "without a window can have neither overlap nor lag"),
+        ({"lag": timedelta(hours=1)}, "without a window can have neither overlap nor lag"),
+        ({"present_until": timedelta(hours=-1)}, "present_until must not be negative"),
+    ],
+)
+def test_an_extraction_that_makes_no_sense(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^path '/v1/sales'.*{message}"):
+        Rest(path="/v1/sales", paginator=Cursor(), **parts)
+
+
+def test_a_window_can_be_asked_for_at_any_time() -> None:
+    assert rest().askable(date(2025, 1, 31)) is None
 
 
 def test_column_of_a_type_that_cannot_be_loaded_is_refused() -> None:

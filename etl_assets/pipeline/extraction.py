@@ -1,0 +1,121 @@
+"""From the source to landing: one partition, with what earlier extractions of it know.
+
+What belongs here: whether a day can still be asked for, going on where an extraction was cut short, and landing the
+pages. What does not: asking the source (`etl_assets.sources`) and keeping the answers (`etl_assets.landing`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import structlog
+
+from etl_assets.failures import FailureClass, LandingError, SourceError
+from etl_assets.landing.earlier import EarlierAnswers
+from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.sources.base import Reader
+from etl_assets.streams.base import Stream
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Extracts partitions of one stream.
+
+    Args:
+        landing: Where answers are kept.
+        stream: The stream.
+        reader: Reads its source.
+        code_version: Version of the stream's file.
+        run_id: The run that this happens in.
+        now: The clock, for days that can be asked for only for a while.
+    """
+
+    landing: Landing
+    stream: Stream
+    reader: Reader
+    code_version: str
+    run_id: str
+    now: Callable[[], datetime]
+
+    def land(self, day: date) -> LandedPartition:
+        """Extract a partition, or give what was landed of it where it cannot be asked for any more.
+
+        The caller has the partition to itself.
+
+        Raises:
+            SourceError: If the day cannot be had.
+            LandingError: If it cannot be kept, or cannot be read back.
+        """
+        if not self._can_be_asked(day):
+            return self._replay(day)
+        window = self.stream.extract.window_of(day)
+        # While a day goes on, records may still come before the place where reading stopped.
+        request = self._request(day) if self.now() >= window.end else None
+        with self.landing.writer(
+            self.stream.id, day, run_id=self.run_id, window=window, request=request
+        ) as writer:
+            self._read(day, writer)
+            landed = writer.finish()
+        log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
+        return landed
+
+    def _read(self, day: date, writer: LandingWriter) -> None:
+        landed, before = self._landed(day), len(writer.pages)
+        try:
+            self._add_pages(day, writer, EarlierAnswers(landed, writer.pages, writer.resume))
+        except SourceError as error:
+            in_vain = before > 0 and len(writer.pages) == before
+            if not in_vain or error.affects_all or error.failure_class is not FailureClass.PERMANENT:
+                raise
+            # Sources forget their cursors; what they say of an old one must not stand in the way of the day.
+            log.warning("extraction_started_again", pages_given_up=before, reason=error.message)
+            writer.start_again()
+            self._add_pages(day, writer, EarlierAnswers(landed))
+
+    def _add_pages(self, day: date, writer: LandingWriter, earlier: EarlierAnswers) -> None:
+        for page in self.reader.pages(self.stream.extract, day, earlier):
+            writer.add(
+                page.body, page.records, request=page.request, headers=page.headers, resume=page.resume
+            )
+
+    def _landed(self, day: date) -> LandedPartition | None:
+        try:
+            return self.landing.latest(self.stream.id, day)
+        except LandingError:
+            return None  # a damaged version is what a new extraction is there to heal
+
+    def _request(self, day: date) -> str:
+        """Name all that must be the same for a cut-short extraction to be gone on with."""
+        extract = self.stream.extract
+        parts = (self.reader.address, self.code_version, repr(extract), repr(extract.window_of(day)))
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+    def _can_be_asked(self, day: date) -> bool:
+        askable = self.stream.extract.askable(day)
+        now = self.now()
+        if askable is not None and now < askable.start:
+            raise SourceError(
+                f"{self.stream.source.name} shows only the present: {self.stream.name} of {day} cannot be had yet",
+                source=self.stream.source.name,
+                hint="run it again on that day",
+            )
+        return askable is None or now < askable.end
+
+    def _replay(self, day: date) -> LandedPartition:
+        landed = self.landing.latest(self.stream.id, day)
+        if landed is None:
+            raise SourceError(
+                f"{self.stream.source.name} shows only the present: {self.stream.name} of {day} cannot be had any more",
+                source=self.stream.source.name,
+                failure_class=FailureClass.PERMANENT,
+                hint="such a day can be loaded while it lasts and shortly after, later only from landing",
+            )
+        log.info(
+            "replayed_from_landing", version=landed.version, requested_at=landed.requested_at.isoformat()
+        )
+        return landed
