@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from etl_assets.cli.days import days_between
 from etl_assets.cli.backfill_days import plan_days
+from etl_assets.cli.days import days_between
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
 from etl_assets_tests.pipeline.till import EVENTS, PRESENT
