@@ -25,6 +25,7 @@ CHECKS = ["conservation", "contract"]
 STREAMS = {
     "erp/stock_levels": "team:logistics",
     "finance/fx_rates": "team:finance",
+    "shop/customers": "team:sales",
     "shop/order_lines": "team:sales",
     "shop/orders": "team:sales",
     "shop/products": "team:sales",
