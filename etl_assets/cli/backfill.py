@@ -46,7 +46,8 @@ def backfill(
 ) -> int:
     """Load days of streams and rebuild the marts they feed; both ends are included.
 
-    Runs in this process and is recorded in the Dagster instance that the UI shows. Exit code 0 when every day was
+    Runs in this process and is recorded in the Dagster instance that the UI shows. Days that a source which shows only
+    the present cannot give any more are replayed from landing, or left out with a note. Exit code 0 when every day was
     published, 1 when some were not, 2 for wrong usage.
     """
     from etl_assets.cli.days import day_range

@@ -20,6 +20,9 @@ class EarlierAnswers:
         landed: The newest landed version, if there is one.
         pages: Pages of an extraction that was cut short.
         resume: Where it stopped.
+
+    Attributes:
+        used: Whether a landed answer was taken.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class EarlierAnswers:
         self._by_request = {page.request: page for page in landed.manifest.pages} if landed else {}
         self._resume = resume
         self._requests = frozenset(page.request for page in pages)
+        self.used = False
 
     @property
     def resume(self) -> str | None:
@@ -51,6 +55,8 @@ class EarlierAnswers:
         if page is None or self._landed is None:
             return None
         try:
-            return self._landed.body(page)
+            body = self._landed.body(page)
         except LandingError:
             return None
+        self.used = True
+        return body

@@ -65,17 +65,18 @@ class Extraction:
         return landed
 
     def _read(self, day: date, writer: LandingWriter) -> None:
-        landed, before = self._landed(day), len(writer.pages)
+        before = len(writer.pages)
+        earlier = EarlierAnswers(self._landed(day), writer.pages, writer.resume)
         try:
-            self._add_pages(day, writer, EarlierAnswers(landed, writer.pages, writer.resume))
+            self._add_pages(day, writer, earlier)
         except SourceError as error:
-            in_vain = before > 0 and len(writer.pages) == before
-            if not in_vain or error.affects_all or error.failure_class is not FailureClass.PERMANENT:
-                raise
             # Sources forget their cursors; what they say of an old one must not stand in the way of the day.
-            log.warning("extraction_started_again", pages_given_up=before, reason=error.message)
+            old_place = earlier.used or (before > 0 and len(writer.pages) == before)
+            if not old_place or error.affects_all or error.failure_class is not FailureClass.PERMANENT:
+                raise
+            log.warning("extraction_started_again", pages=len(writer.pages), reason=error.message)
             writer.start_again()
-            self._add_pages(day, writer, EarlierAnswers(landed))
+            self._add_pages(day, writer, EarlierAnswers(None))
 
     def _add_pages(self, day: date, writer: LandingWriter, earlier: EarlierAnswers) -> None:
         for page in self.reader.pages(self.stream.extract, day, earlier):

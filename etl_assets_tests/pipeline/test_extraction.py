@@ -31,6 +31,7 @@ from etl_assets_tests.pipeline.till import (
     PRESENT,
     SOURCE,
     Till,
+    event,
     people,
 )
 from etl_assets_tests.sources.scripted import Asked, Reply, Script, ScriptedServer, scripted_server
@@ -88,10 +89,11 @@ def cursors(server: ScriptedServer) -> list[str | None]:
     return asked
 
 
-@pytest.fixture
-def undisturbed(environment_of: Make) -> LandedPartition:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> LandedPartition:
     """What the day's landing must become."""
-    with till_of(Till(), lambda **more: environment_of(folder="undisturbed", **more)) as (_, settings):
+    folder = str(tmp_path_factory.mktemp("undisturbed"))
+    with till_of(Till(), lambda **more: {"ETL_DATA_DIR": folder, **more}) as (_, settings):
         assert run(settings).status is Status.DONE
         landed = landed_of(settings)
     assert landed is not None
@@ -182,6 +184,30 @@ def test_a_cursor_that_the_source_has_forgotten_costs_only_another_start(
         check_same(landed_of(settings), undisturbed)
 
 
+def test_a_forgotten_cursor_in_a_landed_answer_costs_only_another_start(environment_of: Make) -> None:
+    """The first page has not changed in meaning, but the cursor in the landed one has run out since."""
+    valid: list[str] = []
+
+    def script(asked: Asked, number: int) -> Reply:
+        cursor = asked.parameters.get("cursor")
+        if cursor is None:
+            valid.append(f"c{len(valid)}")
+            if "if-none-match" in asked.headers:
+                return Reply(b"", status=304)
+            body = {"data": [event(1)], "next_cursor": valid[-1]}
+            return Reply(json.dumps(body).encode(), headers={"ETag": 'W/"1"'})
+        if cursor != valid[-1]:
+            return Reply(b"{}", status=410)
+        return Reply(json.dumps({"data": [event(2)], "next_cursor": None}).encode())
+
+    with till_of(script, environment_of) as (server, settings):
+        run(settings)
+        assert cursors(server) == [None, "c0"]
+        outcome = run(settings)
+        assert (outcome.status, outcome.counts.extracted) == (Status.DONE, 2)
+        assert cursors(server) == [None, "c0", None, "c2"]
+
+
 @pytest.mark.parametrize("reply", [BROKEN, REFUSED], ids=["down", "refused"])
 def test_what_is_no_fault_of_the_cursor_keeps_the_pages(
     environment_of: Make, undisturbed: LandedPartition, reply: Reply
@@ -217,7 +243,7 @@ def test_a_killed_extraction_goes_on_at_the_page_where_it_stopped(
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert cursors(server) == [None, "1", "2", "3"]
+        assert list(dict.fromkeys(cursors(server))) == [None, "1", "2", "3"]
         assert landed_of(settings) is None
         till.failing = {}
         assert run(settings).status is Status.DONE
