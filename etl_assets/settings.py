@@ -24,6 +24,9 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 FURTHER_SECRETS = ("USER", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET")
 """Ends of the names of the variables, `ETL_<SOURCE>_PASSWORD` say, that hold what a source is opened with."""
 
+DATA_DIR = "$ETL_DATA_DIR"
+"""Stands for the data folder in the default of an address; in an address that is set it has no meaning."""
+
 _DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$", re.ASCII)
 
 
@@ -140,6 +143,16 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ETL_SHOP_TOKEN", None, "Bearer token of the shop's API; on loopback the demo's token when unset"
     ),
+    Variable(
+        "ETL_FINANCE_URL",
+        f"{DATA_DIR}/demo/finance",
+        "Folder of the finance department's files; unless set, the demo's own",
+    ),
+    Variable(
+        "ETL_ERP_URL",
+        f"sqlite:///{DATA_DIR}/demo/erp.db",
+        "Database of the ERP, as SQLAlchemy spells addresses; unless set, the demo's own",
+    ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
     Variable("ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", _positive),
     Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", _log_format),
@@ -214,6 +227,15 @@ class Settings:
         """Files that tell people how each source is doing."""
         return self.data_dir / "state"
 
+    def has_demo_address(self, name: str) -> bool:
+        """Whether a source is where the demo keeps it, because no address of its own is set.
+
+        Args:
+            name: The source's name, lower case.
+        """
+        variable = f"ETL_{name.upper()}_URL"
+        return variable in _BY_NAME and not self.environment.get(variable, "").strip()
+
     def source(self, name: str) -> SourceSettings:
         """Look up where a source is and how to open it: `ETL_<NAME>_URL`, `ETL_<NAME>_TOKEN` and further secrets.
 
@@ -225,6 +247,8 @@ class Settings:
         """
         url_name, token_name = f"ETL_{name.upper()}_URL", f"ETL_{name.upper()}_TOKEN"
         url = _read(self.environment, url_name)
+        if url and self.has_demo_address(name):
+            url = url.replace(DATA_DIR, str(self.data_dir))
         if not url:
             raise ConfigurationError(f"{url_name} is not set", hint=f"set it to the address of source {name}")
         token = _read(self.environment, token_name)

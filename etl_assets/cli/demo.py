@@ -1,7 +1,7 @@
 """The command `etl-assets demo`: the whole way once, with nothing to set up.
 
-What belongs here: the demo source behind a backfill of the last 30 days, and telling where things are. What does not:
-anything that a real user's load would not do as well.
+What belongs here: the demo's sources behind a backfill of the last 30 days, and telling where things are. What does
+not: anything that a real user's load would not do as well.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ def demo(
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")
     ] = False,
 ) -> int:
-    """Start the demo source, load its last 30 full days into the warehouse and show the result."""
+    """Start the demo shop, deliver files and postings, load the last 30 full days and show the result."""
     from etl_assets.cli.backfill import run_backfill
     from etl_assets.cli.days import days_between, last_full_day
+    from etl_assets.cli.deliveries import demo_deliveries
     from etl_assets.cli.results import print_result
     from etl_assets.cli.terminal import make_console
     from etl_assets.demo.server import spawn_source
@@ -45,6 +46,7 @@ def demo(
     with spawn_source(token=DEMO_TOKEN) as source:
         os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
         settings = load_settings()
+        demo_deliveries(settings).deliver(span)
         if not as_json:
             console.print(
                 f"demo shop on {source.url}; loading {len(span)} days, {span[0]} to {span[-1]}",

@@ -7,12 +7,17 @@ does.
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from etl_assets.failures import ConfigurationError
+
+if TYPE_CHECKING:
+    from etl_assets.demo.clock import Clock
+    from etl_assets.demo.shop import Shop
 
 
 def source(
@@ -54,9 +59,20 @@ def source(
     empty_day: Annotated[
         list[str] | None, typer.Option(metavar="YYYY-MM-DD", help="No rows for this day; may be repeated.")
     ] = None,
+    deliver: Annotated[
+        bool,
+        typer.Option(
+            "--deliver/--no-deliver",
+            help="Deliver finance files and ERP postings as well, from the first partition up to the last full day "
+            "and then day by day, to the demo's folder; not where ETL_FINANCE_URL or ETL_ERP_URL is set.",
+        ),
+    ] = True,
     stop_with_input: Annotated[bool, typer.Option("--stop-with-input", hidden=True)] = False,
 ) -> None:
-    """Serve the demo shop's API until interrupted: retail day files with --data, else generated days."""
+    """Serve the demo shop's API until interrupted: retail day files with --data, else generated days.
+
+    Meanwhile the demo's other systems deliver their days, too.
+    """
     # Imported here so that the help of the other commands does not wait for a web server.
     from etl_assets.demo.app import create_app
     from etl_assets.demo.clock import Clock, parse_time
@@ -82,10 +98,29 @@ def source(
         listener = listen(host, port)
     except (ConfigurationError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
-    typer.echo(f"The shop listens on {address_of(listener)} and serves {shop.label}; stop it with Ctrl-C.")
-    sys.stdout.flush()
-    stop_with = sys.stdin.buffer if stop_with_input else None
-    serve(create_app(shop, token=token, clock=clock, faults=faults), listener, stop_with=stop_with)
+    with ExitStack() as stack:
+        if deliver:
+            stack.enter_context(_delivering(shop, clock, seed))
+        typer.echo(
+            f"The shop listens on {address_of(listener)} and serves {shop.label}; stop it with Ctrl-C."
+        )
+        sys.stdout.flush()
+        stop_with = sys.stdin.buffer if stop_with_input else None
+        serve(create_app(shop, token=token, clock=clock, faults=faults), listener, stop_with=stop_with)
+
+
+def _delivering(shop: Shop, clock: Clock, seed: int) -> AbstractContextManager[None]:
+    """Deliver from the first day that anybody could load."""
+    from etl_assets.cli.deliveries import demo_deliveries
+    from etl_assets.demo.deliveries import delivering
+    from etl_assets.demo.retail import RetailShop
+    from etl_assets.settings import load_settings
+
+    settings = load_settings()
+    first = settings.start_date
+    if isinstance(shop, RetailShop):
+        first = min(first, shop.first_day)
+    return delivering(demo_deliveries(settings, seed=seed), clock, first)
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def ui(
             from etl_assets.demo.server import spawn_source
             from etl_assets.settings import DEMO_TOKEN
 
-            source = stack.enter_context(spawn_source(token=DEMO_TOKEN))
+            source = stack.enter_context(spawn_source(token=DEMO_TOKEN, deliver=True))
             os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
             typer.echo(f"demo shop on {source.url}")
         return _run_dagster(host, port)

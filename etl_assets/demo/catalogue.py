@@ -59,6 +59,16 @@ class Range(NamedTuple):
     weights: list[float]
 
 
+def stock_code_of(number: int) -> str:
+    """The stock code of a product: the same whatever the seed."""
+    return f"{20_000 + number}{'ABCD'[number // 7 % 4] if number % 7 == 0 else ''}"
+
+
+def is_kept_for_good(number: int) -> bool:
+    """Whether a product is never withdrawn."""
+    return number % 3 == 0
+
+
 class Catalogue:
     """Products and customers of a generated shop.
 
@@ -134,7 +144,7 @@ class Catalogue:
         return OPENING + max(0, (number - FIRST_PRODUCTS + 1) * DAYS_PER_NEW_PRODUCT)
 
     def _withdrawn(self, number: int) -> int:
-        if number % 3 == 0:
+        if is_kept_for_good(number):
             return date.max.toordinal()
         return self._introduced(number) + 500 + self._roll("withdrawn", number) % 2500
 
@@ -152,8 +162,8 @@ class Catalogue:
         suffix = ("", " NEW DESIGN", " SET")[revision // 3 % 3]
         cents = 29 + self._roll("price", number) % 1200
         cents = max(1, cents * (100 + ((revision * 7 + number) % 11 - 5) * 2) // 100)
-        code = f"{20_000 + number}{'ABCD'[number // 7 % 4] if number % 7 == 0 else ''}"
-        return Offer(code, f"{adjective} {motif} {noun}{suffix}", f"{cents // 100}.{cents % 100:02d}")
+        price = f"{cents // 100}.{cents % 100:02d}"
+        return Offer(stock_code_of(number), f"{adjective} {motif} {noun}{suffix}", price)
 
     def _all_changes(self, last_day: int) -> Iterator[Record]:
         events: list[tuple[int, int, int]] = []

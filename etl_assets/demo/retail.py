@@ -98,6 +98,11 @@ class RetailShop:
         days = self._list_days()
         return f"{len(days)} retail day files, {days[0]} to {days[-1]}" if days else "no retail day files"
 
+    @property
+    def first_day(self) -> date:
+        """The day of the first file."""
+        return date.fromisoformat(self._list_days()[0])
+
     def lines(self, start: int, end: int, cursor: str | None, limit: int, now: int) -> LinePage:
         """Order lines by (invoiced_at, line_id); see `Shop.lines`."""
         place = Cursor.decode(cursor) if cursor else None

@@ -190,6 +190,7 @@ def spawn_source(
     now: str | None = None,
     seed: int = 0,
     lines_per_day: int | None = None,
+    deliver: bool = False,
     options: Sequence[str] = (),
 ) -> Iterator[SpawnedSource]:
     """Run a source as a process of its own for a ``with`` block; it also ends when this process dies.
@@ -201,13 +202,14 @@ def spawn_source(
         now: RFC 3339 time at which the shop's clock stands still.
         seed: Of the generated shop.
         lines_per_day: Of the generated shop.
+        deliver: Deliver finance files and ERP postings as well, to where the environment says.
         options: Further options of ``etl-assets source``, such as ``["--errors", "0.05"]``.
 
     Raises:
         ConfigurationError: If the source does not start; the message is what it said last.
     """
     command = [sys.executable, "-m", "etl_assets", "source", "--stop-with-input", "--port", str(port)]
-    command += ["--seed", str(seed), *options]
+    command += ["--deliver" if deliver else "--no-deliver", "--seed", str(seed), *options]
     for option, value in (("--data", data), ("--now", now), ("--lines-per-day", lines_per_day)):
         if value is not None:
             command += [option, str(value)]

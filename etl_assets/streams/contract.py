@@ -25,6 +25,7 @@ RuleMethod = TypeVar("RuleMethod", bound=Callable[..., Any])
 # The column types of a contract, beside str, int, float and bool.
 Decimal2 = Annotated[pd.ArrowDtype, pa.decimal128(18, 2)]
 Decimal3 = Annotated[pd.ArrowDtype, pa.decimal128(18, 3)]
+Decimal6 = Annotated[pd.ArrowDtype, pa.decimal128(18, 6)]
 Timestamp = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 Date = Annotated[pd.ArrowDtype, pa.date32()]
 
@@ -194,7 +195,7 @@ def arrow_schema(contract: type[pandera.DataFrameModel]) -> pa.Schema:
         else:
             raise ConfigurationError(
                 f"contract {contract.__name__}: column {name!r} has type {native}",
-                hint="use str, int, float, bool, Decimal2, Decimal3, Timestamp or Date",
+                hint="use str, int, float, bool, Decimal2, Decimal3, Decimal6, Timestamp or Date",
             )
         fields.append(pa.field(name, arrow))
     return pa.schema(fields)

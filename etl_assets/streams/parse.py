@@ -74,6 +74,17 @@ def _nullable_integers(values: pa.Array) -> pd.api.extensions.ExtensionArray:
     return pd.arrays.IntegerArray(numbers.copy(), pc.is_null(values).to_numpy(zero_copy_only=False))
 
 
+def member(column: pd.Series[Any], name: str) -> pd.Series[Any]:
+    """Take one field out of a column of JSON objects, as a raw column.
+
+    Args:
+        column: Raw values; what is no object has no fields.
+        name: Name of the field; where it is absent, the value is missing.
+    """
+    values = [value.get(name) if isinstance(value, dict) else None for value in column]
+    return pd.Series(values, index=column.index, name=name, dtype=object)
+
+
 def text(column: pd.Series[Any], *, strip: bool = True) -> pd.Series[Any]:
     """Parse text.
 

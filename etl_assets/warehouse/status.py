@@ -30,6 +30,7 @@ class StreamStatus:
         missing: Days never attempted.
         watermark: How far the stream has been read; naive UTC, None before the first load.
         rows: Rows in the stream's table.
+        removed: Those of them that are marked as gone at the source.
         last_loaded_at: Time of the last commit; naive UTC.
     """
 
@@ -41,6 +42,7 @@ class StreamStatus:
     missing: int
     watermark: datetime | None
     rows: int
+    removed: int
     last_loaded_at: datetime | None
 
 
@@ -61,6 +63,30 @@ class PartitionStatus:
     published_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceGap:
+    """Changes that are missing from a change feed: lost, quarantined, or of a day that has not been loaded.
+
+    Attributes:
+        stream: Stream id.
+        after_sequence: The last number before the gap.
+        before_sequence: The first number after it.
+        partition: The day whose load showed it.
+        noticed_at: When; naive UTC.
+    """
+
+    stream: str
+    after_sequence: int
+    before_sequence: int
+    partition: date
+    noticed_at: datetime
+
+    @property
+    def missing(self) -> int:
+        """How many numbers are missing."""
+        return self.before_sequence - self.after_sequence - 1
+
+
 def stream_status(
     connection: duckdb.DuckDBPyConnection | None, stream_ids: Iterable[str], days: Sequence[date]
 ) -> list[StreamStatus]:
@@ -72,7 +98,7 @@ def stream_status(
         days: The days to look at.
     """
     if connection is None or not table_columns(connection, "etl", "partitions"):
-        return [StreamStatus(stream, 0, 0, 0, 0, len(days), None, 0, None) for stream in stream_ids]
+        return [StreamStatus(stream, 0, 0, 0, 0, len(days), None, 0, 0, None) for stream in stream_ids]
     return [_status_of(connection, stream, days) for stream in stream_ids]
 
 
@@ -100,6 +126,37 @@ def partition_status(
     return [PartitionStatus(stream_id, row[0], Status(row[1]), *row[2:]) for row in found]
 
 
+def open_gaps(connection: duckdb.DuckDBPyConnection | None, stream_ids: Iterable[str]) -> list[SequenceGap]:
+    """Give the changes that are missing from change feeds, by stream and number.
+
+    Args:
+        connection: The warehouse; None when there is none yet.
+        stream_ids: Ids of streams; those that are no change feeds have no gaps.
+    """
+    if connection is None or not table_columns(connection, "etl", "sequence_gaps"):
+        return []
+    found = connection.execute(
+        "SELECT source || '/' || stream AS id, after_sequence, before_sequence, partition, noticed_at "
+        "FROM etl.sequence_gaps WHERE closed_at IS NULL AND id IN (SELECT unnest(CAST(? AS VARCHAR[]))) "
+        "ORDER BY id, after_sequence",
+        [list(stream_ids)],
+    ).fetchall()
+    return [SequenceGap(*row) for row in found]
+
+
+def _rows_of(connection: duckdb.DuckDBPyConnection, source: str, name: str) -> tuple[int, int]:
+    """Count a table's rows, and those of them that are marked as gone."""
+    columns = table_columns(connection, source, name)
+    if not columns:
+        return 0, 0
+    marks = [mark.quoted for mark in (DELETED_AT, REMOVED_ON) if mark.name in columns]
+    gone = " OR ".join(f"{mark} IS NOT NULL" for mark in marks) or "false"
+    found = connection.execute(
+        f"SELECT count(*), count(*) FILTER ({gone}) FROM {qualified(source, name)}"
+    ).fetchone()
+    return (int(found[0]), int(found[1])) if found else (0, 0)
+
+
 def _status_of(connection: duckdb.DuckDBPyConnection, stream: str, days: Sequence[date]) -> StreamStatus:
     source, _, name = stream.partition("/")
     counts = Counter(entry.status for entry in partition_status(connection, stream, days))
@@ -109,9 +166,7 @@ def _status_of(connection: duckdb.DuckDBPyConnection, stream: str, days: Sequenc
     loaded = connection.execute(
         "SELECT max(loaded_at) FROM etl.loads WHERE source = ? AND stream = ?", [source, name]
     ).fetchone()
-    rows = None
-    if table_columns(connection, source, name):
-        rows = connection.execute(f"SELECT count(*) FROM {qualified(source, name)}").fetchone()
+    rows, removed = _rows_of(connection, source, name)
     return StreamStatus(
         stream=stream,
         published=counts[Status.PUBLISHED],
@@ -120,6 +175,7 @@ def _status_of(connection: duckdb.DuckDBPyConnection, stream: str, days: Sequenc
         failed=counts[Status.FAILED],
         missing=len(days) - sum(counts.values()),
         watermark=watermark[0] if watermark else None,
-        rows=int(rows[0]) if rows else 0,
+        rows=rows,
+        removed=removed,
         last_loaded_at=loaded[0] if loaded else None,
     )

@@ -1,0 +1,1 @@
+"""Streams of the ERP's database, one file per stream."""

@@ -1,0 +1,1 @@
+"""Streams of the finance department's files, one file per stream."""
