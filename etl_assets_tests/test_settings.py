@@ -30,6 +30,8 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shop.url == "http://127.0.0.1:8765"
     assert shop.token is not None
     assert shop.token.get_secret_value() == DEMO_TOKEN
+    assert settings.source("finance").url == str(tmp_path / "data" / "demo" / "finance")
+    assert settings.source("erp").url == f"sqlite:///{tmp_path / 'data' / 'demo' / 'erp.db'}"
     assert list(tmp_path.iterdir()) == [], "reading settings writes nothing"
 
 
@@ -92,7 +94,7 @@ def test_value_that_cannot_be_used_is_told_in_one_line(name: str, value: str, re
 
 
 def test_every_variable_with_a_rule_has_a_bad_value_above() -> None:
-    free = {"ETL_DATA_DIR", "ETL_SHOP_URL", "ETL_SHOP_TOKEN"}
+    free = {"ETL_DATA_DIR", "ETL_SHOP_URL", "ETL_SHOP_TOKEN", "ETL_FINANCE_URL", "ETL_ERP_URL"}
     assert {variable.name for variable in VARIABLES} - free == {name for name, _, _ in BAD_VALUES}
 
 
@@ -122,6 +124,17 @@ def test_address_of_another_source() -> None:
     assert bank.token is not None
     assert bank.token.get_secret_value() == TOKEN
     assert (bank.url_variable, bank.token_variable) == ("ETL_BANK_URL", "ETL_BANK_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("name", "address"), [("finance", "s3://bucket/$ETL_DATA_DIR"), ("erp", "postgresql://reader@host/erp")]
+)
+def test_an_address_that_is_set_is_not_the_demos(name: str, address: str) -> None:
+    assert load_settings({}).has_demo_address(name)
+    settings = load_settings({f"ETL_{name.upper()}_URL": address})
+    assert not settings.has_demo_address(name)
+    assert settings.source(name).url == address
+    assert not load_settings({}).has_demo_address("bank")
 
 
 def test_source_without_an_address() -> None:

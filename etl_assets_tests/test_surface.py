@@ -19,22 +19,31 @@ from etl_assets.build import build_definitions
 from etl_assets.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
-TEAM = ["team:sales"]
 RAW, STAGED, TABLE = ["json"], ["pandas", "parquet"], ["duckdb", "table"]
 CHECKS = ["conservation", "contract"]
 
-ASSETS = {
-    "raw/shop/order_lines": ("shop", RAW, []),
-    "staged/shop/order_lines": ("shop", STAGED, CHECKS),
-    "warehouse/shop/order_lines": ("shop", TABLE, CHECKS),
-    "raw/shop/orders": ("shop", RAW, []),
-    "staged/shop/orders": ("shop", STAGED, CHECKS),
-    "warehouse/shop/orders": ("shop", TABLE, CHECKS),
-    "marts/daily_sales": ("marts", ["duckdb", "sql"], []),
+STREAMS = {
+    "erp/stock_levels": "team:logistics",
+    "finance/fx_rates": "team:finance",
+    "shop/order_lines": "team:sales",
+    "shop/orders": "team:sales",
+    "shop/products": "team:sales",
 }
+"""Streams and their owners."""
+
+MART = "marts/daily_sales"
+ASSETS = {
+    f"{layer}/{stream}": (stream.partition("/")[0], kinds, checks)
+    for stream in STREAMS
+    for layer, kinds, checks in (("raw", RAW, []), ("staged", STAGED, CHECKS), ("warehouse", TABLE, CHECKS))
+} | {MART: ("marts", ["duckdb", "sql"], [])}
+OWNERS = {
+    f"{layer}/{stream}": owner
+    for stream, owner in STREAMS.items()
+    for layer in ("raw", "staged", "warehouse")
+} | {MART: "team:sales"}
 TABLES = {
-    "warehouse/shop/order_lines": "warehouse.shop.order_lines",
-    "warehouse/shop/orders": "warehouse.shop.orders",
+    **{f"warehouse/{stream}": f"warehouse.{stream.replace('/', '.')}" for stream in STREAMS},
     "marts/daily_sales": "warehouse.marts.daily_sales",
 }
 
@@ -72,7 +81,8 @@ def test_assets(definitions: dg.Definitions) -> None:
         for key in graph.get_all_asset_keys()
     }
     assert found == ASSETS
-    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {tuple(TEAM)}
+    owners = {key.to_user_string(): list(graph.get(key).owners) for key in graph.get_all_asset_keys()}
+    assert owners == {name: [owner] for name, owner in OWNERS.items()}
     assert all(graph.get(key).description for key in graph.get_all_asset_keys())
 
 
@@ -82,15 +92,12 @@ def test_lineage(definitions: dg.Definitions) -> None:
         key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
         for key in graph.get_all_asset_keys()
     }
-    assert parents == {
-        "raw/shop/order_lines": [],
-        "staged/shop/order_lines": ["raw/shop/order_lines"],
-        "warehouse/shop/order_lines": ["staged/shop/order_lines"],
-        "raw/shop/orders": [],
-        "staged/shop/orders": ["raw/shop/orders"],
-        "warehouse/shop/orders": ["staged/shop/orders"],
-        "marts/daily_sales": ["warehouse/shop/order_lines"],
-    }
+    chains: dict[str, list[str]] = {}
+    for stream in STREAMS:
+        chains[f"raw/{stream}"] = []
+        chains[f"staged/{stream}"] = [f"raw/{stream}"]
+        chains[f"warehouse/{stream}"] = [f"staged/{stream}"]
+    assert parents == chains | {MART: ["warehouse/shop/order_lines"]}
 
 
 def test_partitions_and_backfill_policy(definitions: dg.Definitions) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etl_assets.settings import Settings
     from etl_assets.streams.base import Stream
     from etl_assets.streams.discovery import StreamCatalogue
+    from etl_assets.warehouse.status import SequenceGap
 
 
 def backfill(
@@ -121,12 +122,14 @@ def run_backfill(
     finally:
         reporter.close()
     loads = runs[: len(runs) - 1] if marts else runs
+    gaps, unread = _gaps(settings, streams)
     return BackfillResult(
         streams=total(list(reporter.outcomes.values()), [stream.id for stream in streams]),
         marts=mart_rows,
         run_ids=[run.run_id for run in runs],
         seconds=time.monotonic() - started,
-        problem=_unexplained(loads, reporter),
+        problem=_unexplained(loads, reporter) or unread,
+        gaps=gaps,
     )
 
 
@@ -200,6 +203,24 @@ def _check_warehouse(settings: Settings) -> None:
 
     with open_warehouse(settings).session("check before a backfill"):
         pass
+
+
+def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceGap], str]:
+    """Look up which changes are missing from change feeds; gives the error instead where that cannot be read."""
+    from etl_assets.failures import EtlError
+    from etl_assets.pipeline.environment import open_warehouse
+    from etl_assets.streams.base import Cdc
+    from etl_assets.warehouse.status import open_gaps
+
+    feeds = [stream.id for stream in streams if isinstance(stream.write, Cdc) and stream.write.contiguous]
+    warehouse = open_warehouse(settings)
+    if not feeds or not warehouse.exists():
+        return [], ""
+    try:
+        with warehouse.read("look for missing changes") as connection:
+            return open_gaps(connection, feeds), ""
+    except EtlError as error:  # the days are loaded; that must be told all the same
+        return [], str(error)
 
 
 def _mart_row(name: str, run: RunResult) -> MartResultRow:

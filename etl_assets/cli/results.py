@@ -13,7 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from etl_assets.cli.gaps import gap_as_json, gap_lines
 from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.warehouse.status import SequenceGap
 
 SHOWN_PROBLEMS = 10
 ROW_COUNTS = (
@@ -26,6 +28,8 @@ ROW_COUNTS = (
     "quarantined",
     "warned",
 )
+SHOWN_DAYS = ("published", "withheld", "failed")
+SHOWN_ROWS = ("extracted", "loaded", "unchanged", "deduplicated", "quarantined")
 
 
 @dataclass
@@ -71,6 +75,7 @@ class BackfillResult:
         run_ids: Dagster runs that it took.
         seconds: Time from start to end.
         problem: What went wrong beyond single days, if anything did.
+        gaps: Changes that are missing from the change feeds among the streams; no error by themselves.
     """
 
     streams: list[StreamResult]
@@ -78,6 +83,7 @@ class BackfillResult:
     run_ids: list[str]
     seconds: float
     problem: str = ""
+    gaps: Sequence[SequenceGap] = ()
 
     @property
     def exit_code(self) -> int:
@@ -110,6 +116,7 @@ class BackfillResult:
                 }
                 for row in self.marts
             ],
+            "gaps": [gap_as_json(gap) for gap in self.gaps],
             "run_ids": self.run_ids,
             "seconds": round(self.seconds, 2),
             "problem": self.problem or None,
@@ -138,31 +145,24 @@ def _problem(outcome: PartitionOutcome) -> dict[str, Any]:
 
 
 def print_result(console: Console, result: BackfillResult) -> None:
-    """Print the result table, the marts and the days that were not published."""
+    """Print the result table, the marts, the days that were not published and the changes that are missing."""
+    # Few streams lose rows; where none did, the column would only say so.
+    removing = ("removed",) if any(row.rows["removed"] for row in result.streams) else ()
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stream", no_wrap=True)
-    for name in (
-        "published",
-        "withheld",
-        "failed",
-        "extracted",
-        "loaded",
-        "unchanged",
-        "deduplicated",
-        "quarantined",
-    ):
+    for name in (*SHOWN_DAYS, *SHOWN_ROWS, *removing):
         table.add_column(name, justify="right")
     for row in result.streams:
         days = (row.published, row.days[Status.WITHHELD], row.days[Status.FAILED])
-        rows = (
-            row.rows[name] for name in ("extracted", "loaded", "unchanged", "deduplicated", "quarantined")
-        )
+        rows = (row.rows[name] for name in (*SHOWN_ROWS, *removing))
         table.add_row(row.stream, *(f"{number:,}" for number in (*days, *rows)))
     console.print(table)
     for mart in result.marts:
         text = mart.failure or f"{mart.dates:,} dates rebuilt, {mart.rows:,} rows in the table"
         console.print(f"marts/{mart.mart}: {text}", markup=False, highlight=False)
     _print_problems(console, result.streams)
+    for line in gap_lines(result.gaps):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.problem:
         console.print(f"problem: {result.problem}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{result.seconds:.1f} s", highlight=False)

@@ -6,8 +6,8 @@ What belongs here: its options and its table. What does not: reading the bookkee
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from etl_assets.settings import Settings
     from etl_assets.sources.circuit import CircuitState
-    from etl_assets.warehouse.status import PartitionStatus, StreamStatus
+    from etl_assets.warehouse.status import PartitionStatus, SequenceGap, StreamStatus
 
 SHOWN_PROBLEMS = 20
 
@@ -34,6 +34,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> int:
     """Show days published, withheld, failed and missing per stream, and how far each was read."""
+    from etl_assets.cli.gaps import gap_lines
     from etl_assets.cli.terminal import make_console
     from etl_assets.settings import load_settings
     from etl_assets.sources.circuit_file import read_circuits
@@ -42,22 +43,38 @@ def status(
     settings = load_settings()
     stream_ids = [stream.id for stream in discover_streams().select(selection or [])]
     circuits = read_circuits(settings.state_dir)
-    streams, problems, days = _read(settings, stream_ids, first, last)
+    found = _read(settings, stream_ids, first, last)
     if as_json:
-        found = {
-            "from": days[0],
-            "to": days[-1],
-            "streams": [asdict(row) for row in streams],
-            "problems": [asdict(row) for row in problems],
-            "circuits": {source: asdict(state) for source, state in circuits.items()},
-        }
-        typer.echo(json.dumps(found, indent=2, default=str))
+        typer.echo(json.dumps(_as_json(found, circuits), indent=2, default=str))
     else:
         console = make_console()
-        _print(console, streams, problems, days)
-        for line in circuit_lines(circuits):
+        _print(console, found)
+        for line in (*gap_lines(found.gaps), *circuit_lines(circuits)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the bookkeeping says about some streams and days."""
+
+    days: list[date]
+    streams: list[StreamStatus]
+    problems: list[PartitionStatus]
+    gaps: list[SequenceGap]
+
+
+def _as_json(found: _Found, circuits: dict[str, CircuitState]) -> dict[str, Any]:
+    from etl_assets.cli.gaps import gap_as_json
+
+    return {
+        "from": found.days[0],
+        "to": found.days[-1],
+        "streams": [asdict(row) for row in found.streams],
+        "problems": [asdict(row) for row in found.problems],
+        "gaps": [gap_as_json(gap) for gap in found.gaps],
+        "circuits": {source: asdict(state) for source, state in circuits.items()},
+    }
 
 
 def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
@@ -74,17 +91,20 @@ def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
     ]
 
 
-def _read(
-    settings: Settings, stream_ids: list[str], first: str, last: str
-) -> tuple[list[StreamStatus], list[PartitionStatus], list[date]]:
+def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _Found:
     from etl_assets.cli.days import last_full_day
     from etl_assets.pipeline.environment import open_warehouse
-    from etl_assets.warehouse.status import first_partition, partition_status, stream_status
+    from etl_assets.warehouse.status import (
+        first_partition,
+        open_gaps,
+        partition_status,
+        stream_status,
+    )
 
     warehouse = open_warehouse(settings)
     if not warehouse.exists():
         days = _days(first, last, settings.start_date, last_full_day())
-        return stream_status(None, stream_ids, days), [], days
+        return _Found(days, stream_status(None, stream_ids, days), [], [])
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = _days(first, last, start, last_full_day())
@@ -94,7 +114,8 @@ def _read(
             for entry in partition_status(connection, stream_id, days)
             if not entry.status.is_published
         ]
-        return stream_status(connection, stream_ids, days), problems, days
+        rows = stream_status(connection, stream_ids, days)
+        return _Found(days, rows, problems, open_gaps(connection, stream_ids))
 
 
 def _days(first: str, last: str, start: date, end: date) -> list[date]:
@@ -103,23 +124,24 @@ def _days(first: str, last: str, start: date, end: date) -> list[date]:
     return day_range(first or start.isoformat(), last or max(start, end).isoformat())
 
 
-def _print(
-    console: Console, streams: list[StreamStatus], problems: list[PartitionStatus], days: list[date]
-) -> None:
+def _print(console: Console, found: _Found) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stream", no_wrap=True)
-    for name in ("published", "with warnings", "withheld", "failed", "missing", "rows"):
+    removing = ("removed",) if any(row.removed for row in found.streams) else ()
+    for name in ("published", "warnings", "withheld", "failed", "missing", "rows", *removing):
         table.add_column(name, justify="right")
-    table.add_column("watermark (UTC)")
-    table.add_column("last load (UTC)")
-    for row in streams:
-        counts = (row.published, row.published_with_warnings, row.withheld, row.failed, row.missing, row.rows)
+    for name in ("watermark (UTC)", "last load (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for row in found.streams:
+        counts = [row.published, row.published_with_warnings, row.withheld, row.failed, row.missing, row.rows]
+        counts += [row.removed] if removing else []
         times = (
             f"{moment:%Y-%m-%d %H:%M}" if moment else "-" for moment in (row.watermark, row.last_loaded_at)
         )
         table.add_row(row.stream, *(f"{number:,}" for number in counts), *times)
+    days, problems = found.days, found.problems
     console.print(f"{days[0]} to {days[-1]}, {len(days):,} days", highlight=False)
     console.print(table)
     for entry in problems[:SHOWN_PROBLEMS]:

@@ -53,7 +53,7 @@ def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadat
         return metadata
     return {
         "dagster/partition_row_count": dg.IntMetadataValue(counts.loaded + counts.unchanged),
-        **_numbers(outcome, "loaded", "updated", "unchanged", "deduplicated", "quarantined"),
+        **_numbers(outcome, "loaded", "updated", "unchanged", "deduplicated", "removed", "quarantined"),
         "verdict": dg.TextMetadataValue(outcome.status.value),
         "seconds": seconds,
     }

@@ -14,7 +14,7 @@ import duckdb
 
 from etl_assets.outcomes import Status
 from etl_assets.warehouse.identifiers import qualified
-from etl_assets.warehouse.schema import table_columns
+from etl_assets.warehouse.schema import DELETED_AT, REMOVED_ON, table_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class StreamStatus:
         missing: Days never attempted.
         watermark: How far the stream has been read; naive UTC, None before the first load.
         rows: Rows in the stream's table.
-        removed: Those of them that are marked as gone at the source.
         last_loaded_at: Time of the last commit; naive UTC.
+        removed: Rows in the table that are marked as gone at the source.
     """
 
     stream: str
@@ -42,8 +42,8 @@ class StreamStatus:
     missing: int
     watermark: datetime | None
     rows: int
-    removed: int
     last_loaded_at: datetime | None
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def stream_status(
         days: The days to look at.
     """
     if connection is None or not table_columns(connection, "etl", "partitions"):
-        return [StreamStatus(stream, 0, 0, 0, 0, len(days), None, 0, 0, None) for stream in stream_ids]
+        return [StreamStatus(stream, 0, 0, 0, 0, len(days), None, 0, None) for stream in stream_ids]
     return [_status_of(connection, stream, days) for stream in stream_ids]
 
 
@@ -176,6 +176,6 @@ def _status_of(connection: duckdb.DuckDBPyConnection, stream: str, days: Sequenc
         missing=len(days) - sum(counts.values()),
         watermark=watermark[0] if watermark else None,
         rows=rows,
-        removed=removed,
         last_loaded_at=loaded[0] if loaded else None,
+        removed=removed,
     )

@@ -169,7 +169,7 @@ def command_environment(folder: Path, **variables: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def loaded_days(tmp_path_factory: pytest.TempPathFactory) -> LoadedDays:
-    """Twelve days of every stream by the command line, the fifth of which the source refuses for good."""
+    """Twelve days of order lines and orders by the command line, the fifth of which the source refuses for good."""
     folder = tmp_path_factory.mktemp("loaded")
     last = datetime.now(UTC).date() - timedelta(days=1)
     days = tuple(last - timedelta(days=DAYS - 1 - number) for number in range(DAYS))
@@ -181,7 +181,7 @@ def loaded_days(tmp_path_factory: pytest.TempPathFactory) -> LoadedDays:
             ETL_SHOP_TOKEN=source.token,
             ETL_START_DATE=days[0].isoformat(),
         )
-        command = [sys.executable, "-m", "etl_assets", "backfill"]
+        command = [sys.executable, "-m", "etl_assets", "backfill", "shop/order_lines", "shop/orders"]
         command += ["--from", days[0].isoformat(), "--to", days[-1].isoformat()]
         done = subprocess.run(
             command, env=environment, cwd=folder, text=True, capture_output=True, check=False

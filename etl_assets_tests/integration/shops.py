@@ -15,7 +15,7 @@ import orjson
 from etl_assets.demo.shop import ChangePage, CustomerPage, LinePage, OrderPage, Shop, day_of
 from etl_assets.failures import EtlError
 
-LINES, ORDERS = "shop/order_lines", "shop/orders"
+LINES, ORDERS, PRODUCTS = "shop/order_lines", "shop/orders", "shop/products"
 
 
 @dataclass

@@ -195,9 +195,9 @@ def test_live_equals_backfill_by_the_command(shop: Shop, use: Use, etl: Etl) -> 
     daily, rest = DAYS[:4], DAYS[4:]
     for day in daily:
         shop.source.clock.set_fixed(two_in_the_morning_after(day))
-        done = etl("backfill", "shop", "--from", str(day), "--to", str(day), "--json")
+        done = etl("backfill", *STREAMS, "--from", str(day), "--to", str(day), "--json")
         assert done.exit_code == 0, done.out
     shop.source.clock.set_fixed(two_in_the_morning_after(DAYS[-1]))
-    done = etl("backfill", "shop", "--from", str(rest[0]), "--to", str(rest[-1]), "--json")
+    done = etl("backfill", *STREAMS, "--from", str(rest[0]), "--to", str(rest[-1]), "--json")
     assert done.exit_code == 0, done.out
     shop.check(settings)

@@ -43,7 +43,7 @@ def statuses_with(bad: str) -> dict[str, str]:
 def test_a_day_that_fails_for_good_costs_no_other_day(scripted: RunningSource, use: Use, etl: Etl) -> None:
     settings = use(scripted)
     scripted.faults.set_to(Faults(fail_days=[BAD.isoformat()]))
-    done = etl("backfill", *RANGE)
+    done = etl("backfill", LINES, ORDERS, *RANGE)
     assert done.exit_code == 1
     for stream in (LINES, ORDERS):
         assert done.problems(stream) == {BAD.isoformat(): "failed"}
@@ -59,12 +59,12 @@ def test_a_day_that_fails_for_good_costs_no_other_day(scripted: RunningSource, u
     assert [day.isoformat() for (day,) in days] == [day for day in DAYS if day != BAD.isoformat()]
     assert set(materializations(settings, LINES).values()) == {1}
 
-    status = etl("status", *RANGE)
+    status = etl("status", LINES, ORDERS, *RANGE)
     assert status.exit_code == 0
     assert [(row["published"], row["failed"]) for row in status.json()["streams"]] == [(4, 1), (4, 1)]
 
     scripted.faults.set_to(Faults())
-    assert etl("backfill", *ONE_DAY).exit_code == 0
+    assert etl("backfill", LINES, ORDERS, *ONE_DAY).exit_code == 0
     for stream in (LINES, ORDERS):
         for statuses in partition_statuses(settings, stream).values():
             assert statuses == statuses_with(MATERIALIZED)
@@ -73,7 +73,7 @@ def test_a_day_that_fails_for_good_costs_no_other_day(scripted: RunningSource, u
 def test_a_single_day_can_fail_too(scripted: RunningSource, use: Use, etl: Etl) -> None:
     settings = use(scripted)
     scripted.faults.set_to(Faults(fail_days=[BAD.isoformat()], fail_path="/v1/orders"))
-    done = etl("backfill", *ONE_DAY)
+    done = etl("backfill", LINES, ORDERS, *ONE_DAY)
     assert done.exit_code == 1
     assert done.problems(ORDERS) == {BAD.isoformat(): "failed"}
     assert done.problems(LINES) == {}
@@ -171,7 +171,8 @@ def test_a_failure_that_passes_leaves_nothing_red(
     settings = use(scripted)
     shop.failures[LINES, BAD] = 2
     catalogue = _impatient(discover_streams())
-    result = run_backfill(settings, catalogue, catalogue.select(()), days_between(FIRST, LAST), quiet=True)
+    streams = catalogue.select((LINES, ORDERS))
+    result = run_backfill(settings, catalogue, streams, days_between(FIRST, LAST), quiet=True)
     assert result.exit_code == 0
     assert shop.asked[LINES, BAD] == 3
     assert {count for (_, day), count in shop.asked.items() if day != BAD} == {1}
@@ -184,7 +185,7 @@ def test_an_empty_answer_never_wipes_a_day_until_confirmed(
     scripted: RunningSource, use: Use, etl: Etl
 ) -> None:
     settings = use(scripted)
-    assert etl("backfill", *RANGE).exit_code == 0
+    assert etl("backfill", LINES, ORDERS, *RANGE).exit_code == 0
     before = visible_rows(settings.warehouse_path, LINES)
     on_day = f"SELECT count(*) FROM shop.order_lines WHERE _partition = '{BAD}'"
 
@@ -210,18 +211,18 @@ def test_a_day_that_was_always_empty_is_published_as_empty(
     settings = use(scripted)
     shop.hollow |= {(LINES, BAD), (ORDERS, BAD)}
     for _ in range(2):
-        assert etl("backfill", *RANGE).exit_code == 0
+        assert etl("backfill", LINES, ORDERS, *RANGE).exit_code == 0
     for stream in (LINES, ORDERS):
         assert partition_statuses(settings, stream)["warehouse"] == statuses_with(MATERIALIZED)
 
 
 def _impatient(catalogue: StreamCatalogue) -> StreamCatalogue:
-    """The same streams, from a source whose requests are given up after the second try."""
+    """The streams of APIs, from sources whose requests are given up after the second try."""
     retry = RetryBudget(attempts=2, first_delay=0.01, maximum_delay=0.02)
     streams = {}
     for name, stream in catalogue.streams.items():
-        assert isinstance(stream.source, RestSource)
-        streams[name] = replace(stream, source=replace(stream.source, retry=retry))
+        if isinstance(stream.source, RestSource):
+            streams[name] = replace(stream, source=replace(stream.source, retry=retry))
     return StreamCatalogue(streams, catalogue.files)
 
 

@@ -24,7 +24,7 @@ from etl_assets_tests.integration.shops import LINES, ORDERS
 from etl_assets_tests.integration.warehouses import NOT_CONSERVED, differences, select, tables
 
 RANGE = ("--from", "2025-01-06", "--to", "2025-01-08")
-COMMAND = ("backfill", *RANGE, "--json")
+COMMAND = ("backfill", LINES, ORDERS, *RANGE, "--json")
 WIDE = ("backfill", LINES, "--from", "2025-01-06", "--to", "2025-01-25", "--json")
 HOLD = """
 import sys

@@ -16,6 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from etl_assets.build import build_definitions
 from etl_assets.cli.days import days_between
+from etl_assets.cli.deliveries import demo_deliveries
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.server import RunningSource
 from etl_assets.marts.catalogue import discover_marts
@@ -33,11 +34,14 @@ from etl_assets_tests.integration.warehouses import select
 FIRST, LAST, BAD = date(2025, 1, 6), date(2025, 1, 11), date(2025, 1, 9)
 DAYS = days_between(FIRST, LAST)
 DAEMON_SECONDS = 180
+ALL_STREAMS = list(discover_streams())
 STREAM_KEYS = [stream_key(layer, stream) for stream in (LINES, ORDERS) for layer in Layer]
 
 
 def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: RunningSource, use: Use) -> None:
     settings = use(scripted)
+    day = date(2025, 1, 9)
+    demo_deliveries(settings).deliver([day])
     definitions = build_definitions(settings)
     with opened_instance(settings) as instance:
         context = dg.build_schedule_context(
@@ -47,18 +51,18 @@ def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: Runni
         )
         [schedule] = definitions.get_repository_def().schedule_defs
         [request] = schedule.evaluate_tick(context).run_requests or []
-        assert request.partition_key == "2025-01-09"
+        assert request.partition_key == day.isoformat()
         result = definitions.resolve_job_def(DAILY_JOB).execute_in_process(
             partition_key=request.partition_key, instance=instance, tags=request.tags, raise_on_error=False
         )
     assert result.success
     made = {event.asset_key for event in result.get_asset_materialization_events()}
-    assert made == {*STREAM_KEYS, mart_key("daily_sales")}
-    day = date(2025, 1, 9)
+    every_key = {stream_key(layer, stream) for stream in ALL_STREAMS for layer in Layer}
+    assert made == {*every_key, mart_key("daily_sales")}
     [(sold,)] = select(settings.warehouse_path, "SELECT sum(amount) FROM shop.order_lines")
     mart = "SELECT day, net_revenue FROM marts.daily_sales"
     assert select(settings.warehouse_path, mart) == [(day, sold)]
-    for stream in (LINES, ORDERS):
+    for stream in ALL_STREAMS:
         for statuses in partition_statuses(settings, stream).values():
             assert statuses == {str(day): MATERIALIZED}
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from etl_assets.demo.server import running_source
 from etl_assets_tests.integration.conftest import Etl, Use
+from etl_assets_tests.integration.shops import LINES, ORDERS, PRODUCTS
 from etl_assets_tests.integration.warehouses import differences
 
+STREAMS = (LINES, ORDERS, PRODUCTS)
 DAYS = ("--from", "2025-03-01", "--to", "2025-03-04")
 
 
 def test_a_lost_warehouse_comes_back_from_landing_alone(use: Use, etl: Etl) -> None:
     with running_source(lines_per_day=60) as source:
         settings = use(source)
-        assert etl("backfill", *DAYS).exit_code == 0
+        assert etl("backfill", *STREAMS, *DAYS).exit_code == 0
     kept = settings.warehouse_path.with_name("kept.duckdb")
     settings.warehouse_path.rename(kept)
-    replayed = etl("backfill", *DAYS, "--replay", "--json")
+    replayed = etl("backfill", *STREAMS, *DAYS, "--replay", "--json")
     assert replayed.exit_code == 0, replayed.out + replayed.err
-    assert replayed.published("shop/orders") == replayed.published("shop/order_lines") == 4
+    assert [replayed.published(stream) for stream in STREAMS] == [4, 4, 4]
     assert differences(kept, settings.warehouse_path) == {}
 
 
