@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from etl_assets.cli.gaps import SHOWN_GAPS
 from etl_assets.cli.results import SHOWN_PROBLEMS, BackfillResult, MartResultRow, print_result, total
-from etl_assets.outcomes import Status
+from etl_assets.outcomes import Counts, Status
+from etl_assets.warehouse.status import SequenceGap
 from etl_assets_tests.cli.outcomes import outcome
 
+GAPS = [
+    SequenceGap("shop/products", 119, 126, date(2025, 3, 12), datetime(2025, 3, 13, 2)),
+    SequenceGap("shop/products", 2_000, 3_001, date(2025, 3, 13), datetime(2025, 3, 14, 2)),
+]
 MART = MartResultRow("daily_sales", 3, 30)
 
 
@@ -55,7 +62,7 @@ def test_exit_code(shown: BackfillResult, code: int) -> None:
 def test_json_for_machines() -> None:
     shown = result(outcome(), outcome(2, Status.FAILED), outcome(1, Status.WITHHELD))
     found = json.loads(json.dumps(shown.as_json()))
-    assert list(found) == ["streams", "marts", "run_ids", "seconds", "problem", "exit_code"]
+    assert list(found) == ["streams", "marts", "gaps", "run_ids", "seconds", "problem", "exit_code"]
     lines, orders = found["streams"]
     assert (lines["stream"], lines["days"], lines["problems"]) == ("shop/order_lines", {}, [])
     assert orders == {
@@ -109,6 +116,39 @@ def test_table_for_people() -> None:
     ]
 
 
+def test_removed_rows_have_a_column_where_some_were_removed() -> None:
+    counts = Counts(extracted=4, loaded=4, removed=3)
+    shown = result(outcome(), outcome(stream="shop/order_lines", counts=counts))
+    lines = printed(shown).splitlines()
+    assert lines[0].split()[-2:] == ["quarantined", "removed"]
+    assert lines[1].split()[-5:] == ["4", "0", "0", "0", "3"]
+    assert lines[2].split()[-1] == "0"
+    assert [row["rows"]["removed"] for row in shown.as_json()["streams"]] == [3, 0]
+
+
+def test_missing_changes_are_a_warning_and_no_failure() -> None:
+    shown = result(outcome(), gaps=GAPS)
+    assert printed(shown).splitlines()[-3:-1] == [
+        "warning: shop/products: 6 changes are missing between numbers 119 and 126, noticed with 2025-03-12",
+        "warning: shop/products: 1,000 changes are missing between numbers 2000 and 3001, noticed with 2025-03-13",
+    ]
+    assert shown.exit_code == 0
+    assert json.loads(json.dumps(shown.as_json()))["gaps"][0] == {
+        "stream": "shop/products",
+        "after_sequence": 119,
+        "before_sequence": 126,
+        "missing": 6,
+        "partition": "2025-03-12",
+        "noticed_at": "2025-03-13T02:00:00",
+    }
+
+
+def test_many_gaps_are_cut_short() -> None:
+    shown = printed(result(outcome(), gaps=GAPS * SHOWN_GAPS))
+    assert shown.count("changes are missing") == SHOWN_GAPS
+    assert f"warning: {SHOWN_GAPS} more gaps, see --json" in shown
+
+
 def test_days_with_one_cause_share_a_line() -> None:
     shown = printed(
         result(
@@ -150,8 +190,6 @@ def test_messages_are_not_wrapped(width: int) -> None:
 
 
 def test_large_numbers_are_grouped() -> None:
-    from etl_assets.outcomes import Counts
-
     shown = printed(result(outcome(counts=Counts(extracted=541909, loaded=541907, quarantined=2))))
     assert "541,909" in shown
     assert "541,907" in shown

@@ -1,4 +1,4 @@
-"""Records of the shop, and what becomes of records in a stream's own contract.
+"""Records of the sources, and what becomes of records in a stream's own contract.
 
 What belongs here: making records and putting them through a real stream. What does not: assertions.
 """
@@ -29,6 +29,9 @@ DAY = date(2025, 3, 10)
 STREAMS = discover_streams()
 ORDER_LINES = STREAMS["shop/order_lines"]
 ORDERS = STREAMS["shop/orders"]
+PRODUCTS = STREAMS["shop/products"]
+FX_RATES = STREAMS["finance/fx_rates"]
+STOCK_LEVELS = STREAMS["erp/stock_levels"]
 PLATFORM_RULES = ("parse", "window", "unique", "object")
 """Rules that the platform adds to what a pandera contract says."""
 
@@ -61,6 +64,36 @@ def order(order_id: Any = "536365", **changes: Any) -> Record:
         "country": "United Kingdom",
         "created_at": "2025-03-09T08:26:00Z",
         "updated_at": "2025-03-10T09:00:00Z",
+    }
+    return record | changes
+
+
+def change(lsn: Any = 7, **changes: Any) -> Record:
+    """Make a change to a product that keeps every rule."""
+    record = {
+        "lsn": lsn,
+        "op": "U",
+        "ts": "2025-03-10T06:00:00Z",
+        "product_id": "85123A",
+        "after": {"stock_code": "85123A", "description": "WHITE HANGING HEART", "unit_price": "2.55"},
+    }
+    return record | changes
+
+
+def rate(quote_currency: Any = "USD", **changes: Any) -> Record:
+    """Make an exchange rate, as a CSV file gives it, that keeps every rule."""
+    record = {"rate_date": "2025-03-10", "base_currency": "EUR", "rate": "1.0875"}
+    return record | {"quote_currency": quote_currency} | changes
+
+
+def posting(stock_level_id: Any = 7, **changes: Any) -> Record:
+    """Make a stock level, as the ERP's table gives it, that keeps every rule."""
+    record = {
+        "stock_level_id": stock_level_id,
+        "stock_code": "85123A",
+        "warehouse_code": "LON",
+        "quantity_on_hand": 12,
+        "updated_at": "2025-03-10 14:30:00",
     }
     return record | changes
 

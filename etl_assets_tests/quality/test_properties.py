@@ -20,10 +20,13 @@ from etl_assets_tests.quality.samples import (
     STREAMS,
     Judged,
     Record,
+    change,
     contract_frame,
     judge,
     line,
     order,
+    posting,
+    rate,
     rows_refused_by_pandera,
 )
 
@@ -81,8 +84,8 @@ JSON_VALUES = st.recursive(
 )
 
 
-PLAUSIBLE = line() | order()
-"""Values of the shop's fields that keep its rules, so that not every row is bad."""
+PLAUSIBLE = posting() | line() | order() | change() | rate()
+"""Values of the sources' fields that keep its rules, so that not every row is bad."""
 
 
 def records_of(stream: Stream) -> st.SearchStrategy[list[Any]]:
@@ -126,7 +129,7 @@ def check_pandera_agrees(stream: Stream, judged: Judged) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=75 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_values(stream: Stream, data: st.DataObject) -> None:
     records = data.draw(records_of(stream))
     judged = judge(stream, records)
@@ -136,7 +139,7 @@ def test_any_values(stream: Stream, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_values_by_way_of_a_body(stream: Stream, data: st.DataObject) -> None:
     sent = data.draw(records_of(stream).filter(_can_be_written))
     records = select_records(parse_body(json.dumps(sent).encode()), None)

@@ -30,6 +30,13 @@ def plain(column: pd.Series[Any]) -> list[Any]:
     return [None if pd.isna(value) else value for value in column]
 
 
+def test_member_takes_a_field_out_of_objects() -> None:
+    column = raw({"a": 1, "b": 2}, {"b": 2}, {"a": None}, None, "a", ["a"], {"a": {"a": 3}})
+    found = parse.member(column, "a")
+    assert found.tolist() == [1, None, None, None, None, None, {"a": 3}]
+    assert (str(found.dtype), found.name, list(found.index)) == ("object", "a", list(column.index))
+
+
 def exact_decimal(text: str, places: int) -> Decimal | None:
     """Read a decimal as Python does, as far as it fits into 18 digits."""
     text = text.strip()
