@@ -21,7 +21,7 @@ from etl_assets.demo.finance import deliver_rates
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 """How often the clock is looked at for a day that has ended."""
 
 

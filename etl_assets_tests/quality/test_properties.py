@@ -129,7 +129,7 @@ def check_pandera_agrees(stream: Stream, judged: Judged) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
 @given(data=st.data())
-@settings(max_examples=75 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_values(stream: Stream, data: st.DataObject) -> None:
     records = data.draw(records_of(stream))
     judged = judge(stream, records)
@@ -139,7 +139,7 @@ def test_any_values(stream: Stream, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
 @given(data=st.data())
-@settings(max_examples=50 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40 // len(STREAMS), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_values_by_way_of_a_body(stream: Stream, data: st.DataObject) -> None:
     sent = data.draw(records_of(stream).filter(_can_be_written))
     records = select_records(parse_body(json.dumps(sent).encode()), None)
