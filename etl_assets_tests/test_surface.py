@@ -19,7 +19,7 @@ from etl_assets.build import build_definitions
 from etl_assets.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
-RAW, STAGED, TABLE = ["json"], ["pandas", "parquet"], ["duckdb", "table"]
+RAW, CSV, STAGED, TABLE = ["json"], ["csv"], ["pandas", "parquet"], ["duckdb", "table"]
 CHECKS = ["conservation", "contract"]
 
 STREAMS = {
@@ -35,7 +35,11 @@ MART = "marts/daily_sales"
 ASSETS = {
     f"{layer}/{stream}": (stream.partition("/")[0], kinds, checks)
     for stream in STREAMS
-    for layer, kinds, checks in (("raw", RAW, []), ("staged", STAGED, CHECKS), ("warehouse", TABLE, CHECKS))
+    for layer, kinds, checks in (
+        ("raw", CSV if stream == "finance/fx_rates" else RAW, []),
+        ("staged", STAGED, CHECKS),
+        ("warehouse", TABLE, CHECKS),
+    )
 } | {MART: ("marts", ["duckdb", "sql"], [])}
 OWNERS = {
     f"{layer}/{stream}": owner

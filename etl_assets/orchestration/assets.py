@@ -28,14 +28,14 @@ from etl_assets.pipeline.partition import PartitionPipeline, Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.resources.progress import PROGRESS
 from etl_assets.resources.warehouse import WAREHOUSE
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Files, Stream
 
 _DESCRIPTIONS = {
     Layer.RAW: "The source's answers, byte for byte, in landing.",
     Layer.STAGED: "Cleaned rows that kept the contract, as Parquet; not yet visible.",
     Layer.WAREHOUSE: "Published rows in the warehouse.",
 }
-_KINDS = {Layer.RAW: {"json"}, Layer.STAGED: {"pandas", "parquet"}, Layer.WAREHOUSE: {"duckdb", "table"}}
+_KINDS = {Layer.STAGED: {"pandas", "parquet"}, Layer.WAREHOUSE: {"duckdb", "table"}}
 _OP_CONFIG = {
     "confirm_empty": dg.Field(
         bool,
@@ -93,7 +93,7 @@ def _specs(stream: Stream, code_version: str) -> list[dg.AssetSpec]:
                 description=f"{_DESCRIPTIONS[layer]} {stream.description}".strip(),
                 group_name=stream.source.name,
                 owners=[stream.owner],
-                kinds=_KINDS[layer],
+                kinds=_kinds(layer, stream),
                 tags={DAILY_TAG: DAILY_TAG_VALUE},
                 code_version=code_version,
                 metadata={} if layer is Layer.RAW else table_metadata(stream, layer),
@@ -102,6 +102,13 @@ def _specs(stream: Stream, code_version: str) -> list[dg.AssetSpec]:
         )
         upstream = key
     return specs
+
+
+def _kinds(layer: Layer, stream: Stream) -> set[str]:
+    """Say what an asset consists of, for the UI's labels."""
+    if layer is Layer.RAW:
+        return {stream.extract.format} if isinstance(stream.extract, Files) else {"json"}
+    return _KINDS[layer]
 
 
 def _load(
