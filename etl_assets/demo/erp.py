@@ -58,6 +58,8 @@ def post_stock_levels(path: Path, days: Iterable[date], *, seed: int = 0) -> int
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database, database:
         database.execute(TABLE)
         database.execute(INDEX)
+        # From here on nobody else posts, who might find the same days missing.
+        database.execute("BEGIN IMMEDIATE")
         for day in days:
             if not _is_posted(database, day):
                 rows = postings(day, seed=seed)

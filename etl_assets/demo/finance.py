@@ -14,6 +14,7 @@ import io
 import math
 import os
 import random
+import threading
 import zlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -63,7 +64,7 @@ def deliver_rates(folder: Path, day: date, *, seed: int = 0) -> bool:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(rate_rows(day, seed=seed))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     unfinished.write_text(text.getvalue(), encoding="utf-8")
     written_at = _written_at(day)
     os.utime(unfinished, (written_at, written_at))
