@@ -139,6 +139,8 @@ def source_of(ui: RunningUi) -> str:
 def test_ctrl_c_ends_everything(running_ui: RunningUi) -> None:
     source = source_of(running_ui)
     assert httpx.get(f"{source}/v1/health", trust_env=False).is_success
+    delivered = (running_ui.log.parent / "data" / "demo" / "finance").rglob("*.csv")
+    assert sorted(path.stem.removeprefix("fx_rates_") for path in delivered) == sorted(running_ui.days)
     # The line comes once the port answers, which this test may have seen first.
     give_up = time.monotonic() + START_SECONDS
     while f"Dagster UI on {running_ui.url}" not in running_ui.log.read_text():
