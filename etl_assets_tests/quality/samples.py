@@ -30,6 +30,7 @@ STREAMS = discover_streams()
 ORDER_LINES = STREAMS["shop/order_lines"]
 ORDERS = STREAMS["shop/orders"]
 PRODUCTS = STREAMS["shop/products"]
+CUSTOMERS = STREAMS["shop/customers"]
 FX_RATES = STREAMS["finance/fx_rates"]
 STOCK_LEVELS = STREAMS["erp/stock_levels"]
 PLATFORM_RULES = ("parse", "window", "unique", "object")
@@ -76,6 +77,19 @@ def change(lsn: Any = 7, **changes: Any) -> Record:
         "ts": "2025-03-10T06:00:00Z",
         "product_id": "85123A",
         "after": {"stock_code": "85123A", "description": "WHITE HANGING HEART", "unit_price": "2.55"},
+    }
+    return record | changes
+
+
+def customer(number: Any = "17850", **changes: Any) -> Record:
+    """Make a customer that keeps every rule."""
+    record = {
+        "customer_id": number,
+        "name": "Ada Adams",
+        "email": f"ada.{number}@example.com",
+        "phone": "+44 7700 900123",
+        "country": "United Kingdom",
+        "first_seen_on": "2025-03-10",
     }
     return record | changes
 

@@ -1,4 +1,4 @@
-"""Every rule of the streams of a change feed, files and a database: what breaks it, and what does not."""
+"""Every rule of the streams of a change feed, a snapshot, files and a database: what breaks it, and what does not."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 from etl_assets.quality.rules import compile_contract
 from etl_assets.streams.base import Severity, Stream
 from etl_assets_tests.quality.samples import (
+    CUSTOMERS,
     FX_RATES,
     PRODUCTS,
     STOCK_LEVELS,
     Record,
     change,
+    customer,
     judge,
     only,
     posting,
@@ -55,6 +57,11 @@ BAD: list[Case] = [
         for value in (None, "", "cheap", True, [1])
     ),
     (PRODUCTS, change(after="nothing"), {"unit_price.parse"} | NO_VALUES),
+    *((CUSTOMERS, customer(customer_id=value), gone("customer_id")) for value in (None, " ")),
+    (CUSTOMERS, customer("1"), {"customer_id.unique"}),
+    *((CUSTOMERS, customer(email=value), {"email.str_matches"}) for value in ("ada", "a b@c", "a@b@c", 7)),
+    (CUSTOMERS, customer(first_seen_on=None), gone("first_seen_on")),
+    (CUSTOMERS, customer(first_seen_on="long ago"), {"first_seen_on.parse"}),
     *((FX_RATES, rate(rate_date=value), NO_DATE) for value in ("10.03.2025", "2025-02-30")),
     (FX_RATES, rate(rate_date=""), {"valid_from.missing", "rate_date.missing"}),
     (FX_RATES, rate(rate_date="2025-03-09"), {"valid_from.window"}),
@@ -91,6 +98,7 @@ BAD: list[Case] = [
 
 NEIGHBOURS: dict[str, tuple[Record, Record]] = {
     PRODUCTS.id: (change(1), change(2)),
+    CUSTOMERS.id: (customer("1"), customer("2")),
     FX_RATES.id: (rate("GBP"), rate("JPY")),
     STOCK_LEVELS.id: (posting(1), posting(2)),
 }
@@ -104,7 +112,9 @@ def test_record_is_quarantined(stream: Stream, record: Record, rules: set[str]) 
     assert list(judged.good) == [0, 2]
 
 
-@pytest.mark.parametrize("stream", [PRODUCTS, FX_RATES, STOCK_LEVELS], ids=lambda stream: stream.id)
+@pytest.mark.parametrize(
+    "stream", [PRODUCTS, CUSTOMERS, FX_RATES, STOCK_LEVELS], ids=lambda stream: stream.id
+)
 def test_every_rule_of_the_contract_has_a_case(stream: Stream) -> None:
     contract = compile_contract(stream.contract)
     rules = [*contract.row_rules, *(rule for column in contract.columns for rule in column.checks)]
@@ -120,6 +130,8 @@ def test_every_rule_of_the_contract_has_a_case(stream: Stream) -> None:
     ("stream", "record", "warning"),
     [
         (PRODUCTS, change(after=VALUES | {"unit_price": "-1.00"}), "price_not_negative"),
+        (CUSTOMERS, customer(email=None), "email.missing"),
+        (CUSTOMERS, customer(country=""), "country.missing"),
         (STOCK_LEVELS, posting(quantity_on_hand=-3), "quantity_on_hand.not_negative"),
     ],
 )

@@ -22,6 +22,7 @@ from etl_assets_tests.quality.samples import (
     Record,
     change,
     contract_frame,
+    customer,
     judge,
     line,
     order,
@@ -84,7 +85,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-PLAUSIBLE = posting() | line() | order() | change() | rate()
+PLAUSIBLE = posting() | customer() | line() | order() | change() | rate()
 """Values of the sources' fields that keep its rules, so that not every row is bad."""
 
 
