@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from etl_assets.settings import Settings
     from etl_assets.sources.circuit import CircuitState
+    from etl_assets.sources.statistics import RequestCounts
     from etl_assets.warehouse.status import PartitionStatus, StreamStatus
 
 SHOWN_PROBLEMS = 20
@@ -37,11 +38,12 @@ def status(
     from etl_assets.cli.terminal import make_console
     from etl_assets.settings import load_settings
     from etl_assets.sources.circuit_file import read_circuits
+    from etl_assets.sources.statistics_file import read_counts
     from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
     stream_ids = [stream.id for stream in discover_streams().select(selection or [])]
-    circuits = read_circuits(settings.state_dir)
+    circuits, requests = read_circuits(settings.state_dir), read_counts(settings.state_dir)
     streams, problems, days = _read(settings, stream_ids, first, last)
     if as_json:
         found = {
@@ -50,12 +52,13 @@ def status(
             "streams": [asdict(row) for row in streams],
             "problems": [asdict(row) for row in problems],
             "circuits": {source: asdict(state) for source, state in circuits.items()},
+            "requests": {source: asdict(counts) for source, counts in requests.items()},
         }
         typer.echo(json.dumps(found, indent=2, default=str))
     else:
         console = make_console()
         _print(console, streams, problems, days)
-        for line in circuit_lines(circuits):
+        for line in [*circuit_lines(circuits), *request_lines(requests)]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -71,6 +74,24 @@ def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
         f"(failures in a row: {state.failures:,}), last error: {state.last_error}"
         for source, state in circuits.items()
         if state.state != "closed"
+    ]
+
+
+def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
+    """Say, one line each, which sources had to be asked again in their last run.
+
+    Args:
+        requests: Counters by name of the source.
+    """
+    return [
+        f"source {source}: {counts.requests:,} requests in the last run, {counts.retries:,} of them repeats, "
+        f"{counts.seconds_waited:,.1f} s waited; failed attempts: "
+        + ", ".join(
+            f"{number:,} {name.replace('_', ' ')}"
+            for name, number in sorted(counts.failures_by_class.items())
+        )
+        for source, counts in requests.items()
+        if counts.failures
     ]
 
 
