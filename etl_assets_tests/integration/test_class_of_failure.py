@@ -1,4 +1,4 @@
-"""One class for one failure, wherever it is looked at: repeats of requests and steps, outcome, records, log, Dagster."""
+"""A failure has one class, wherever it is looked at: repeats of requests and steps, outcome, records, log, Dagster."""
 
 from __future__ import annotations
 

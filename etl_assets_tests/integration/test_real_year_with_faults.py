@@ -55,8 +55,9 @@ def test_faults_change_no_row(real_source: SpawnedSource, reference: Path, tmp_p
     )
     assert answers["200"] - pages > 5
     assert 1.1 * pages < asked < 1.5 * pages
+    # The client kept count of the last of the four runs.
     counts = read_counts(load_settings(variables).state_dir)["shop"]
-    assert counts.failures == counts.retries > 50
+    assert counts.failures == counts.retries > 10
     assert counts.requests < 1.5 * (counts.requests - counts.retries)
     assert set(counts.failures_by_class) == {"transient", "rate_limited"}
     warehouse = tmp_path / "warehouse.duckdb"
