@@ -66,7 +66,8 @@ class RestSource:
         timeout: Seconds without a byte before a request counts as failed.
         concurrency: Requests under way at once, over all partitions of a process.
         requests_per_second: Requests begun per second in the long run, over all partitions of a process; None for no
-            limit. Where several processes read one source, limit their number with a Dagster pool or tag.
+            limit. Where several processes read one source, limit the pool that is
+            named after it, by `dagster instance concurrency set`.
         burst: Requests that may be begun at once after a pause.
 
     Raises:
