@@ -29,7 +29,7 @@ from etl_assets_tests.integration.shops import LINES, ScriptedShop
 
 DAYS = days_between(date(2025, 1, 1), date(2025, 1, 1) + timedelta(days=59))
 GOES_DOWN_AFTER = 20
-BREAKER = Breaker(failures=5, open_seconds=1.0)
+BREAKER = Breaker(failures=5, open_seconds=0.5)
 
 
 @dataclass
@@ -67,7 +67,7 @@ def test_a_source_that_goes_down_and_comes_back_costs_no_day_and_is_hardly_asked
     assert result.streams[0].published == len(DAYS)
     for statuses in partition_statuses(settings, LINES).values():
         assert statuses == {day.isoformat(): MATERIALIZED for day in DAYS}
-    # Those that opened the circuit, those under way meanwhile, and one trial a second.
+    # Those that opened the circuit, those under way meanwhile, and the trials.
     concurrency = catalogue[LINES].source.concurrency
     assert BREAKER.failures < while_down <= BREAKER.failures + concurrency - 1 + 4
     assert answered == len(DAYS), "no day that was good before was asked for again"
