@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from etl_assets.settings import Settings
     from etl_assets.sources.circuit import CircuitState
+    from etl_assets.sources.statistics import RequestCounts
     from etl_assets.warehouse.status import PartitionStatus, SequenceGap, StreamStatus
 
 SHOWN_PROBLEMS = 20
@@ -38,18 +39,19 @@ def status(
     from etl_assets.cli.terminal import make_console
     from etl_assets.settings import load_settings
     from etl_assets.sources.circuit_file import read_circuits
+    from etl_assets.sources.statistics_file import read_counts
     from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
     stream_ids = [stream.id for stream in discover_streams().select(selection or [])]
-    circuits = read_circuits(settings.state_dir)
+    circuits, requests = read_circuits(settings.state_dir), read_counts(settings.state_dir)
     found = _read(settings, stream_ids, first, last)
     if as_json:
-        typer.echo(json.dumps(_as_json(found, circuits), indent=2, default=str))
+        typer.echo(json.dumps(_as_json(found, circuits, requests), indent=2, default=str))
     else:
         console = make_console()
         _print(console, found)
-        for line in (*gap_lines(found.gaps), *circuit_lines(circuits)):
+        for line in (*gap_lines(found.gaps), *circuit_lines(circuits), *request_lines(requests)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -64,7 +66,9 @@ class _Found:
     gaps: list[SequenceGap]
 
 
-def _as_json(found: _Found, circuits: dict[str, CircuitState]) -> dict[str, Any]:
+def _as_json(
+    found: _Found, circuits: dict[str, CircuitState], requests: dict[str, RequestCounts]
+) -> dict[str, Any]:
     from etl_assets.cli.gaps import gap_as_json
 
     return {
@@ -74,6 +78,7 @@ def _as_json(found: _Found, circuits: dict[str, CircuitState]) -> dict[str, Any]
         "problems": [asdict(row) for row in found.problems],
         "gaps": [gap_as_json(gap) for gap in found.gaps],
         "circuits": {source: asdict(state) for source, state in circuits.items()},
+        "requests": {source: asdict(counts) for source, counts in requests.items()},
     }
 
 
@@ -88,6 +93,24 @@ def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
         f"(failures in a row: {state.failures:,}), last error: {state.last_error}"
         for source, state in circuits.items()
         if state.state != "closed"
+    ]
+
+
+def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
+    """Say, one line each, which sources had to be asked again in their last run.
+
+    Args:
+        requests: Counters by name of the source.
+    """
+    return [
+        f"source {source}: {counts.requests:,} requests in the last run, {counts.retries:,} of them repeats, "
+        f"{counts.seconds_waited:,.1f} s waited; failed attempts: "
+        + ", ".join(
+            f"{number:,} {name.replace('_', ' ')}"
+            for name, number in sorted(counts.failures_by_class.items())
+        )
+        for source, counts in requests.items()
+        if counts.failures
     ]
 
 

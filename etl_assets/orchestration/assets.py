@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.observability.logging import mirror_to_dagster
-from etl_assets.orchestration.keys import DAILY_TAG, DAILY_TAG_VALUE, Layer, asset_key
+from etl_assets.orchestration.keys import DAILY_TAG, DAILY_TAG_VALUE, Layer, asset_key, source_pool
 from etl_assets.orchestration.outcome_events import (
     check_evaluations,
     check_specs,
@@ -70,6 +70,7 @@ def build_stream_assets(stream: Stream, options: StreamAssetOptions) -> dg.Asset
         partitions_def=options.partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(options.partitions_per_run),
         retry_policy=options.retry_policy,
+        pool=source_pool(stream.source.name),
         config_schema=_OP_CONFIG,
         required_resource_keys={WAREHOUSE, PROGRESS, stream.source.name},
         can_subset=True,

@@ -44,11 +44,12 @@ from dagster._config.config_schema import UserConfigSchema
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from dagster._utils.concurrency import ConcurrencySlotStatus
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
@@ -208,6 +209,18 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         connection.commit()
         self._connections.keep(shard, connection, file_identity(path))
         return connection
+
+    def _claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str
+    ) -> ConcurrencySlotStatus:
+        """Claim a slot of a pool.
+
+        Dagster selects a free slot and locks its row until it is taken. SQLite locks no rows: two processes could take
+        the same slot, so that the whole index is locked from before the selection on.
+        """
+        with self._connect(INDEX_SHARD_NAME) as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return super()._claim_concurrency_slot(concurrency_key, run_id, step_key)
 
     def has_table(self, table_name: str) -> bool:
         """Tell whether the index has a table; tables are never dropped, so a yes is remembered."""

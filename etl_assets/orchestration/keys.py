@@ -33,6 +33,11 @@ class Layer(StrEnum):
         return {Layer.RAW: Stage.EXTRACT, Layer.STAGED: Stage.STAGE, Layer.WAREHOUSE: Stage.COMMIT}[self]
 
 
+def source_pool(source: str) -> str:
+    """Name of the pool of all steps that read a source, in whatever process; without a limit until one is set."""
+    return source
+
+
 CHECKED_LAYERS = (Layer.STAGED, Layer.WAREHOUSE)
 
 

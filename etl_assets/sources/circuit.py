@@ -16,13 +16,14 @@ from typing import Any, NoReturn
 import pybreaker
 import structlog
 
-from etl_assets.failures import SourceError
+from etl_assets.failures import FailureClass, SourceError
 from etl_assets.sources.http_failures import repeated
+from etl_assets.streams.base import Breaker
 
 log = structlog.get_logger(__name__)
 
-FAILURES_IN_A_ROW = 5
-SECONDS_OPEN = 30.0
+REQUESTS_IN_TROUBLE = 2
+"""Requests that must have failed before a circuit opens: what is wrong with one alone is not wrong with the source."""
 
 
 class CircuitStatus(StrEnum):
@@ -43,7 +44,7 @@ class CircuitState:
     Attributes:
         state: Whether the source is asked.
         since: Since when that is so, in UTC.
-        failures: Whole requests that failed in a row, up to now.
+        failures: Attempts that failed in a row, up to now.
         last_error: The last of these failures, in one line.
     """
 
@@ -53,39 +54,47 @@ class CircuitState:
     last_error: str = ""
 
 
-class Circuit:
-    """Decides, for all threads of a client, whether another request may be sent.
+class CircuitOpenError(SourceError):
+    """A request was not sent, because its source does not answer at the moment; repeating it at once is no use."""
 
-    It opens after some transient failures in a row of whole requests (their repeats included), or at once
-    when the source cannot be reached; after a while a single request may try again. A refused token is final.
+
+class Circuit:
+    """Decides, for all requests of a run to one source, whether another may be sent.
+
+    It opens after some transient failures in a row, or at once when the source cannot be reached however often it is
+    tried; after a while a single request may try again, and the others wait for what becomes of it. A refused token is
+    final.
 
     Args:
         source: Name of the source.
-        failures: Failures in a row that open it.
-        seconds_open: Seconds until a request may try again.
+        breaker: When it opens, and for how long.
+        patience: Seconds to wait for the request that tries again.
         on_change: Told of each change, and of the first good answer.
     """
 
     def __init__(
         self,
         source: str,
+        breaker: Breaker | None = None,
         *,
-        failures: int = FAILURES_IN_A_ROW,
-        seconds_open: float = SECONDS_OPEN,
+        patience: float = 0.0,
         on_change: Callable[[CircuitState], None] | None = None,
     ) -> None:
+        breaker = breaker or Breaker()
         self._source = source
-        self._failures = failures
-        self._seconds_open = timedelta(seconds=seconds_open)
+        self._failures = breaker.failures
+        self._open_for = timedelta(seconds=breaker.open_seconds)
+        self._patience = patience
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._memory = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         # pybreaker holds its lock while a guarded call runs, which would send one request at a time: only the
         # outcome of a request is reported through it, after the fact.
         self._breaker = pybreaker.CircuitBreaker(
-            fail_max=failures, reset_timeout=seconds_open, state_storage=self._memory
+            fail_max=self._failures, reset_timeout=breaker.open_seconds, state_storage=self._memory
         )
         self._verdict: SourceError | None = None
+        self._in_trouble: set[object] = set()
         self._in_a_row = 0
         self._last_error = ""
         self._told: CircuitStatus | None = None
@@ -94,71 +103,100 @@ class Circuit:
     @property
     def state(self) -> CircuitState:
         """How the circuit is now."""
-        with self._lock:
+        with self._changed:
             return self._state()
 
     def check(self) -> None:
         """Let a request pass.
 
         Raises:
-            SourceError: If the source is known not to answer, or to refuse everything.
+            CircuitOpenError: If the source is known not to answer, or to refuse everything.
         """
-        with self._lock:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_trying(), self._patience)
             if self._verdict is None:
                 return
-            if self._verdict.failure_class.retryable and self._may_try_again():
+            if self._verdict.failure_class.retryable and self.seconds_open() == 0 and not self._is_trying():
                 self._breaker.half_open()
                 self._tell(CircuitStatus.HALF_OPEN)
                 return
-            raise repeated(self._verdict, attempts=1)
+            raise repeated(self._verdict, kind=CircuitOpenError)
+
+    def seconds_open(self) -> float:
+        """Give the seconds until a request may try again: 0 where it may at once, or may never."""
+        opened_at = self._memory.opened_at
+        if self._breaker.current_state != pybreaker.STATE_OPEN or opened_at is None:
+            return 0.0
+        if self._verdict is None or not self._verdict.failure_class.retryable:
+            return 0.0
+        return max(0.0, (opened_at + self._open_for - datetime.now(UTC)).total_seconds())
 
     def succeeded(self) -> None:
         """Take note that the source gave an answer, be it one that the request deserved."""
-        with self._lock:
+        with self._changed:
             if self._verdict is not None and not self._verdict.failure_class.retryable:
                 return
             if self._breaker.current_state != pybreaker.STATE_CLOSED:
                 self._breaker.close()
             self._breaker.call(_nothing)
             self._verdict = None
+            self._in_trouble.clear()
             self._in_a_row, self._last_error = 0, ""
             self._tell(CircuitStatus.CLOSED)
 
-    def failed(self, error: SourceError) -> None:
-        """Take note of a failure."""
+    def attempt_failed(self, error: SourceError, request: object) -> None:
+        """Take note of a failed attempt.
+
+        Args:
+            error: The failure.
+            request: What all attempts of one request share.
+        """
+        if error.failure_class is FailureClass.PERMANENT:
+            if not error.affects_all:
+                self.succeeded()
+        elif self.state.state is CircuitStatus.HALF_OPEN or not (
+            # A source that asks for patience answers; one that cannot be reached may be about to start.
+            error.affects_all or error.failure_class is FailureClass.RATE_LIMITED
+        ):
+            self._count(error, request)
+
+    def given_up(self, error: SourceError, request: object) -> None:
+        """Take note that a request failed for good, its repeats included."""
+        if isinstance(error, CircuitOpenError):
+            return
         if error.affects_all:
             self._open(error)
-        elif error.failure_class.retryable:
-            self._count(error)
-        else:
-            self.succeeded()
+        elif error.failure_class is FailureClass.RATE_LIMITED:
+            self._count(error, request)
 
     def abandoned(self) -> None:
-        """Take note that a request was given up, its outcome unknown."""
-        with self._lock:
-            if self._breaker.current_state == pybreaker.STATE_HALF_OPEN:
+        """Take note that a request was left without an outcome."""
+        with self._changed:
+            if self._is_trying():
                 self._breaker.open()
                 self._tell(CircuitStatus.OPEN)
 
     def _state(self) -> CircuitState:
         return CircuitState(self._told or CircuitStatus.CLOSED, self._since, self._in_a_row, self._last_error)
 
-    def _may_try_again(self) -> bool:
-        opened_at = self._memory.opened_at
-        is_open = self._breaker.current_state == pybreaker.STATE_OPEN
-        return is_open and (opened_at is None or datetime.now(UTC) >= opened_at + self._seconds_open)
+    def _is_trying(self) -> bool:
+        return bool(self._breaker.current_state == pybreaker.STATE_HALF_OPEN)
 
     def _open(self, verdict: SourceError) -> None:
-        with self._lock:
+        with self._changed:
             self._note(verdict)
             if self._verdict is None or self._verdict.failure_class.retryable:
                 self._verdict = verdict
             self._breaker.open()
             self._tell(CircuitStatus.OPEN, verdict)
 
-    def _count(self, error: SourceError) -> None:
-        with self._lock:
+    def _count(self, error: SourceError, request: object) -> None:
+        with self._changed:
             self._note(error)
+            self._in_trouble.add(request)
+            alone = len(self._in_trouble) < REQUESTS_IN_TROUBLE <= self._failures
+            if alone and not self._is_trying() and self._breaker.fail_counter + 1 >= self._failures:
+                return
             try:
                 self._breaker.call(_fail, error)
             except (SourceError, pybreaker.CircuitBreakerError):
@@ -167,12 +205,12 @@ class Circuit:
                 return
             if self._verdict is None:
                 self._verdict = SourceError(
-                    f"{self._source} did not answer {self._failures} times in a row; not asking any further",
+                    f"{self._source} did not answer {self._in_a_row} times in a row; not asking any further",
                     source=self._source,
                     status=error.status,
                     affects_all=True,
                     failure_class=error.failure_class,
-                    hint="it may be down or overloaded; run again later",
+                    hint=f"the last time: {self._last_error}; it may be down or overloaded, run again later",
                 )
             self._tell(CircuitStatus.OPEN, error)
 
@@ -182,6 +220,7 @@ class Circuit:
 
     def _tell(self, status: CircuitStatus, error: SourceError | None = None) -> None:
         """Note where the circuit stands now; tell whoever wants to know if that is new."""
+        self._changed.notify_all()
         if status is self._told:
             return
         first = self._told is None and status is CircuitStatus.CLOSED

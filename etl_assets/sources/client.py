@@ -55,7 +55,8 @@ class SourceClient:
         secret_of: Gives its other secrets by the end of their variable's name, such as `PASSWORD`.
         user_agent: How the client introduces itself.
         maximum_body_bytes: Decoded bytes of one answer at most.
-        circuit: Decides when to stop asking; a usual one where not given.
+        circuit: Decides when to stop asking; one as the source declares it where not given.
+        statistics: Counts requests and failures; its own where not given.
 
     Raises:
         ConfigurationError: If address or credentials cannot be used as they are.
@@ -72,9 +73,10 @@ class SourceClient:
         user_agent: str = USER_AGENT,
         maximum_body_bytes: int = MAXIMUM_BODY_BYTES,
         circuit: Circuit | None = None,
+        statistics: RequestStatistics | None = None,
     ) -> None:
         self.source = source
-        self.statistics = RequestStatistics()
+        self.statistics = statistics or RequestStatistics()
         self._addresses = Addresses(source.name, base_url)
         credentials = static_credentials(source, _lookup(token, secret_of))
         self._client_credentials = self._credentials = credentials
@@ -84,7 +86,7 @@ class SourceClient:
             self._credentials = NO_CREDENTIALS
             self._tokens = TokenKeeper(source.name, self._fetch_token, credentials.variables)
             self._addresses.below(source.authentication.address)
-        self._circuit = circuit or Circuit(source.name)
+        self._circuit = circuit or Circuit(source.name, source.breaker)
         self._slots = threading.BoundedSemaphore(source.concurrency)
         self._pace = pace_of(source, self._addresses.origin)
         self._reader = AnswerReader(source, maximum_body_bytes, credentials.variables, self.is_secret)
@@ -154,24 +156,16 @@ class SourceClient:
             SourceError: If there was no good answer; its class tells whether another try may help.
         """
         url = self._credentials.strip(self._addresses.below(path_or_url, parameters))
-        self._circuit.check()
-        try:
-            answer, attempts = with_repeats(
-                lambda seconds: self._send(url, time.monotonic() + seconds, conditions or {}),
-                self.source.retry,
-                self.statistics,
-                slots=self._slots,
-                pace=self._pace,
-                source=self.source.name,
-                path=url.path,
-            )
-        except SourceError as error:
-            self._circuit.failed(error)
-            raise
-        except BaseException:
-            self._circuit.abandoned()
-            raise
-        self._circuit.succeeded()
+        answer, attempts = with_repeats(
+            lambda seconds: self._send(url, time.monotonic() + seconds, conditions or {}),
+            self.source.retry,
+            self.statistics,
+            slots=self._slots,
+            pace=self._pace,
+            circuit=self._circuit,
+            source=self.source.name,
+            path=url.path,
+        )
         if answer.not_modified:
             self.statistics.unchanged()
         else:

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, BinaryIO, cast
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 
@@ -53,8 +56,11 @@ class Folder:
     def __init__(self, source: str, address: str, variable: str) -> None:
         self._source = source
         self._variable = variable
+        self._address = address
         try:
-            self._files, root = fsspec.core.url_to_fs(address)
+            # Some file systems connect as soon as they are made, which is left to the first look: a host that cannot be
+            # reached is a failure that may pass, not a wrong address.
+            self._is_local = issubclass(_kind_of(address), LocalFileSystem)
         except ImportError as error:
             raise ConfigurationError(
                 f"{variable} is an address that needs a further package: {_needed(error)}",
@@ -64,8 +70,30 @@ class Folder:
             raise ConfigurationError(
                 f"{variable} is not the address of a folder", hint="example: /srv/drops or s3://bucket/drops"
             ) from error
-        self._is_local = isinstance(self._files, LocalFileSystem)
-        self._root = str(root).rstrip("/")
+
+    @property
+    def _files(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def _root(self) -> str:
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        """The file system, and the folder in it."""
+        try:
+            files, root = fsspec.core.url_to_fs(self._address)
+        except (
+            Exception
+        ) as error:  # every file system has errors of its own kind, and they may quote the address
+            raise SourceError(
+                f"{self._source} cannot be reached: {getattr(error, 'strerror', None) or type(error).__name__}",
+                source=self._source,
+                affects_all=True,
+                hint=f"check {self._variable}",
+            ) from None
+        return files, str(root).rstrip("/")
 
     @property
     def address(self) -> str:
@@ -204,6 +232,12 @@ class _Reads:
 
     def readable(self) -> bool:
         return True
+
+
+def _kind_of(address: str) -> type[AbstractFileSystem]:
+    """Give the file system that an address is of; of a chain such as `simplecache::s3://bucket`, the outermost."""
+    kind: type[AbstractFileSystem] = fsspec.get_filesystem_class(get_protocol(address))
+    return kind
 
 
 def _needed(error: ImportError) -> str:

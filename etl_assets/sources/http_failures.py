@@ -153,10 +153,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - now).total_seconds())
 
 
-def repeated(error: SourceError, *, attempts: int) -> SourceError:
+def repeated(error: SourceError, *, attempts: int = 1, kind: type[SourceError] = SourceError) -> SourceError:
     """Give a failure again as a new exception, with the number of attempts that it took in its message."""
     suffix = f", {attempts} times in a row" if attempts > 1 else ""
-    return SourceError(
+    return kind(
         error.message + suffix,
         source=error.source,
         status=error.status,

@@ -7,10 +7,9 @@ from datetime import date
 
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
-from etl_assets.sources.circuit import Circuit
-from etl_assets.sources.circuit_file import CircuitFile
 from etl_assets.sources.client import SourceClient
 from etl_assets.sources.rest import extract_pages
+from etl_assets.sources.watch import SourceWatch
 from etl_assets.streams.base import Extract, Rest, RestSource
 
 
@@ -20,6 +19,7 @@ class RestReader(Reader):
     Args:
         source: The source.
         settings: Where it is, and its secrets.
+        watch: What it shares with other readers of the source; its own where not given.
 
     Attributes:
         client: What asks the API.
@@ -28,16 +28,23 @@ class RestReader(Reader):
         ConfigurationError: If address or secrets cannot be used.
     """
 
-    def __init__(self, source: RestSource, settings: SourceSettings) -> None:
-        path = settings.state_path
-        circuit = Circuit(source.name, on_change=CircuitFile(path).record if path else None)
+    def __init__(
+        self, source: RestSource, settings: SourceSettings, watch: SourceWatch | None = None
+    ) -> None:
+        self._watch = watch or SourceWatch(source, settings.state_path)
         self.client = SourceClient(
-            source, settings.url, settings.token, secret_of=settings.secret, circuit=circuit
+            source,
+            settings.url,
+            settings.token,
+            secret_of=settings.secret,
+            circuit=self._watch.circuit,
+            statistics=self._watch.statistics,
         )
 
     def close(self) -> None:
         """See `Reader`."""
         self.client.close()
+        self._watch.record()
 
     @property
     def address(self) -> str:

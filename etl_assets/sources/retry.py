@@ -19,6 +19,7 @@ import structlog
 from stamina.instrumentation import RetryDetails
 
 from etl_assets.failures import FailureClass, SourceError
+from etl_assets.sources.circuit import Circuit, CircuitOpenError
 from etl_assets.sources.http_failures import repeated
 from etl_assets.sources.pace import Pace
 from etl_assets.sources.statistics import RequestStatistics
@@ -40,6 +41,7 @@ def with_repeats(
     *,
     slots: AbstractContextManager[object],
     pace: Pace,
+    circuit: Circuit,
     source: str,
     path: str,
 ) -> tuple[Result, int]:
@@ -51,6 +53,7 @@ def with_repeats(
         statistics: Where to count.
         slots: Held while a request is under way, but not while waiting for the next attempt.
         pace: Waited for before each attempt; a source that wants fewer requests pauses it for all.
+        circuit: Asked before each attempt, and told what became of it.
         source: Name of the source, for the log.
         path: Path that is asked for, for the log.
 
@@ -58,6 +61,7 @@ def with_repeats(
         What `send` gave, and the number of attempts.
 
     Raises:
+        CircuitOpenError: If the source is known not to answer.
         SourceError: The last failure, with the number of attempts in its message.
     """
     _silence_doubled_log()
@@ -66,12 +70,30 @@ def with_repeats(
         for attempt in stamina.retry_context(on=plan, attempts=None, timeout=None):
             with attempt, slots:
                 pace.wait()
-                with plan.timed():
+                circuit.check()
+                with plan.timed(), _reported(circuit, plan):
                     statistics.request(repeat=plan.attempts > 1)
                     return send(budget.total - plan.seconds), plan.attempts
+    except CircuitOpenError:
+        raise
     except SourceError as error:
+        circuit.given_up(error, plan)
         raise repeated(error, attempts=plan.attempts) from error.__cause__
     raise AssertionError("unreachable: the loop returns or raises")
+
+
+@contextmanager
+def _reported(circuit: Circuit, request: object) -> Iterator[None]:
+    """Tell a circuit what becomes of an attempt."""
+    try:
+        yield
+    except SourceError as error:
+        circuit.attempt_failed(error, request)
+        raise
+    except BaseException:
+        circuit.abandoned()
+        raise
+    circuit.succeeded()
 
 
 class _Plan:
@@ -89,12 +111,12 @@ class _Plan:
         self._path = path
 
     def __call__(self, error: Exception) -> float | bool:
-        if not isinstance(error, SourceError):
+        if not isinstance(error, SourceError) or isinstance(error, CircuitOpenError):
             return False
         if error.failure_class is FailureClass.RATE_LIMITED and error.retry_after is not None:
             self._pace.pause(min(error.retry_after, self._budget.maximum_delay))
         wait = self._wait(error)
-        self._statistics.failure(wait)
+        self._statistics.failure(error.failure_class, wait)
         log.warning(
             "request_failed",
             source=self._source,

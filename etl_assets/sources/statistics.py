@@ -6,7 +6,10 @@ What belongs here: counting, from any thread. What does not: showing the numbers
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from etl_assets.failures import FailureClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class RequestCounts:
         requests: Requests sent, repeats included.
         retries: Those of them that were repeats.
         failures: Attempts that failed.
+        failures_by_class: Those, by class of failure.
         bytes: Bytes of the bodies of good answers, decompressed.
         not_modified: Answers without a body, because the landed one is still right.
         seconds_waited: Seconds spent waiting before repeats.
@@ -25,6 +29,7 @@ class RequestCounts:
     requests: int = 0
     retries: int = 0
     failures: int = 0
+    failures_by_class: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
     not_modified: int = 0
     seconds_waited: float = 0.0
@@ -53,12 +58,17 @@ class RequestStatistics:
         with self._lock:
             self._counts = replace(self._counts, not_modified=self._counts.not_modified + 1)
 
-    def failure(self, wait: float | None) -> None:
+    def failure(self, failure_class: FailureClass, wait: float | None) -> None:
         """Count a failed attempt, and the seconds that are waited before the next."""
         with self._lock:
             now = self._counts
-            waited = now.seconds_waited + (wait or 0.0)
-            self._counts = replace(now, failures=now.failures + 1, seconds_waited=waited)
+            name = failure_class.value
+            self._counts = replace(
+                now,
+                failures=now.failures + 1,
+                failures_by_class={**now.failures_by_class, name: now.failures_by_class.get(name, 0) + 1},
+                seconds_waited=now.seconds_waited + (wait or 0.0),
+            )
 
     def read(self) -> RequestCounts:
         """Give the counters as of now."""

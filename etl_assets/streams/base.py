@@ -38,6 +38,7 @@ from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
 from etl_assets.streams.paging_cursors import AfterSequence, Cursor
 from etl_assets.streams.paging_links import LinkHeader, NextUrl
 from etl_assets.streams.sources import (
+    Breaker,
     FileSource,
     RestSource,
     RetryBudget,
@@ -53,6 +54,7 @@ __all__ = [
     "Append",
     "Basic",
     "BearerToken",
+    "Breaker",
     "Cdc",
     "Contract",
     "Cursor",

@@ -32,6 +32,29 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a source that does not answer is left alone for a while.
+
+    Args:
+        failures: Transient failures in a row, of requests and their repeats, that open the circuit. Those of a single
+            request never do: one day that the source cannot give must not cost the others.
+        open_seconds: Seconds until one request may try again.
+
+    Raises:
+        ConfigurationError: If one of them makes no sense.
+    """
+
+    failures: int = 8
+    open_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.failures < 1 or self.open_seconds < 0:
+            raise ConfigurationError(
+                "Breaker needs at least 1 failure, and an open_seconds that is not negative"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestSource:
     """A REST API. Its address comes from the environment variable `ETL_<NAME>_URL`.
 
@@ -39,10 +62,12 @@ class RestSource:
         name: Lower-case identifier; also the schema of its tables and the group of its assets.
         authentication: How requests are authenticated.
         retry: How patiently requests are repeated.
+        breaker: When the source is left alone for a while.
         timeout: Seconds without a byte before a request counts as failed.
         concurrency: Requests under way at once, over all partitions of a process.
         requests_per_second: Requests begun per second in the long run, over all partitions of a process; None for no
-            limit. Where several processes read one source, limit their number with a Dagster pool or tag.
+            limit. Where several processes read one source, limit the pool that is
+            named after it, by `dagster instance concurrency set`.
         burst: Requests that may be begun at once after a pause.
 
     Raises:
@@ -52,6 +77,7 @@ class RestSource:
     name: str
     authentication: Authentication = field(default_factory=NoAuthentication)
     retry: RetryBudget = RetryBudget()
+    breaker: Breaker = Breaker()
     timeout: float = 30.0
     concurrency: int = 4
     requests_per_second: float | None = None

@@ -5,6 +5,7 @@ What belongs here: replies and how they go wrong. What does not: any API (the sh
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -94,8 +95,13 @@ def in_turn(*replies: Reply) -> Script:
 
 
 @contextmanager
-def scripted_server(script: Script) -> Iterator[ScriptedServer]:
-    """Run a server for the time of a ``with`` block."""
+def scripted_server(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    """Run a server for the time of a ``with`` block.
+
+    Args:
+        script: What it answers.
+        tls: Speak TLS, with this certificate.
+    """
     state = ScriptedServer(script)
 
     class Handler(BaseHTTPRequestHandler):
@@ -121,9 +127,12 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        # The handshake is left to the thread that answers; the one that accepts must not wait for it.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    state.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     try:
         yield state
     finally:

@@ -20,7 +20,7 @@ from etl_assets.settings import load_settings
 from etl_assets.sources.circuit import Circuit, CircuitState, CircuitStatus
 from etl_assets.sources.circuit_file import CircuitFile, read_circuits
 from etl_assets.sources.rest_reader import RestReader
-from etl_assets.streams.base import Cursor, Rest, RestSource, RetryBudget, WindowParameters
+from etl_assets.streams.base import Breaker, Cursor, Rest, RestSource, RetryBudget, WindowParameters
 from etl_assets_tests.sources.clients import budget, open_client
 from etl_assets_tests.sources.scripted import Reply, in_turn, scripted_server
 
@@ -36,7 +36,7 @@ def all_logs(quiet_logs: None) -> None:
 
 def test_each_change_is_one_event_and_one_report() -> None:
     reports: list[CircuitState] = []
-    circuit = Circuit("shop", failures=2, seconds_open=0.0, on_change=reports.append)
+    circuit = Circuit("shop", Breaker(failures=2, open_seconds=0.0), on_change=reports.append)
     replies = in_turn(GOOD, DOWN, DOWN, DOWN, GOOD, GOOD)
     with (
         scripted_server(replies) as server,
@@ -75,8 +75,8 @@ def test_each_change_is_one_event_and_one_report() -> None:
 
 
 def test_failures_that_do_not_open_it_are_counted() -> None:
-    circuit = Circuit("shop", failures=5)
-    circuit.failed(SourceError("shop\nbroke off", source="shop"))
+    circuit = Circuit("shop", Breaker(failures=5))
+    circuit.attempt_failed(SourceError("shop\nbroke off", source="shop"), "request")
     state = circuit.state
     assert (state.state, state.failures, state.last_error) == (CircuitStatus.CLOSED, 1, "shop broke off")
 
@@ -85,16 +85,16 @@ def test_a_refused_token_is_told_once_and_stays() -> None:
     reports: list[CircuitState] = []
     circuit = Circuit("shop", on_change=reports.append)
     refused = SourceError("401", source="shop", affects_all=True, failure_class=FailureClass.PERMANENT)
-    circuit.failed(refused)
-    circuit.failed(refused)
+    circuit.given_up(refused, "request")
+    circuit.given_up(refused, "request")
     circuit.succeeded()
     assert [report.state for report in reports] == [CircuitStatus.OPEN]
     assert circuit.state.state is CircuitStatus.OPEN
 
 
 def test_an_abandoned_trial_leaves_it_open() -> None:
-    circuit = Circuit("shop", failures=1, seconds_open=0.0)
-    circuit.failed(SourceError("down", source="shop"))
+    circuit = Circuit("shop", Breaker(failures=1, open_seconds=0.0))
+    circuit.attempt_failed(SourceError("down", source="shop"), "request")
     circuit.check()
     states = [circuit.state.state]
     circuit.abandoned()

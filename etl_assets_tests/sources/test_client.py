@@ -11,7 +11,7 @@ import pytest
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.client import Secret, SourceClient
-from etl_assets.streams.base import BearerToken, NoAuthentication, RestSource
+from etl_assets.streams.base import BearerToken, Breaker, NoAuthentication, RestSource
 from etl_assets_tests.sources.clients import TOKEN, Hidden, budget, open_client
 from etl_assets_tests.sources.scripted import Asked, Reply, in_turn, scripted_server
 
@@ -228,20 +228,56 @@ def test_waiting_for_a_repeat_holds_no_slot() -> None:
         assert first.result(timeout=10).status == 200
 
 
-def test_the_circuit_opens_after_failures_in_a_row() -> None:
+def test_the_circuit_opens_after_failed_attempts_in_a_row() -> None:
     retry = budget(attempts=2)
     with (
         scripted_server(in_turn(DOWN)) as server,
-        open_client(server.url, retry=retry, circuit=Circuit("shop", failures=3)) as client,
+        open_client(server.url, retry=retry, circuit=Circuit("shop", Breaker(failures=3))) as client,
     ):
-        for _ in range(3):
-            with pytest.raises(SourceError, match="503"):
-                client.get("/v1/orders")
-        assert len(server.asked) == 6
-        with pytest.raises(SourceError, match="did not answer 3 times in a row") as caught:
+        with pytest.raises(SourceError, match="503 Service Unavailable to GET /v1/orders, 2 times in a row"):
             client.get("/v1/orders")
-        assert caught.value.affects_all
-        assert caught.value.failure_class is FailureClass.TRANSIENT
+        for _ in range(2):
+            with pytest.raises(SourceError, match=r"did not answer 3 times in a row.*503") as caught:
+                client.get("/v1/orders")
+            assert caught.value.affects_all
+            assert caught.value.failure_class is FailureClass.TRANSIENT
+            assert len(server.asked) == 3, "neither a repeat nor another request was sent"
+        assert client.statistics.read().requests == 3
+
+
+def test_one_request_alone_does_not_open_the_circuit() -> None:
+    """What is wrong with one day must not cost the others, however often it is tried."""
+
+    def script(asked: Asked, number: int) -> Reply:
+        return DOWN if asked.path == "/bad" else GOOD
+
+    with (
+        scripted_server(script) as server,
+        open_client(
+            server.url, retry=budget(attempts=6), circuit=Circuit("shop", Breaker(failures=3))
+        ) as client,
+    ):
+        with pytest.raises(
+            SourceError, match="503 Service Unavailable to GET /bad, 6 times in a row"
+        ) as caught:
+            client.get("/bad")
+        assert not caught.value.affects_all
+        assert client.get("/good").status == 200
+
+
+def test_being_asked_for_patience_opens_the_circuit_only_when_it_is_of_no_use() -> None:
+    slow_down = Reply(status=429, headers={"Retry-After": "0"})
+    circuit = Circuit("shop", Breaker(failures=2))
+    with (
+        scripted_server(in_turn(slow_down)) as server,
+        open_client(server.url, retry=budget(attempts=3), circuit=circuit) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(SourceError, match=r"429.*3 times in a row"):
+                client.get("/v1/orders")
+        with pytest.raises(SourceError, match="not asking any further") as caught:
+            client.get("/v1/orders")
+        assert caught.value.failure_class is FailureClass.RATE_LIMITED
         assert len(server.asked) == 6
 
 
@@ -250,7 +286,9 @@ def test_any_answer_in_between_keeps_the_circuit_closed(between: Reply) -> None:
     replies = in_turn(DOWN, between, DOWN, between, DOWN, GOOD)
     with (
         scripted_server(replies) as server,
-        open_client(server.url, retry=budget(attempts=1), circuit=Circuit("shop", failures=2)) as client,
+        open_client(
+            server.url, retry=budget(attempts=1), circuit=Circuit("shop", Breaker(failures=2))
+        ) as client,
     ):
         for _ in range(5):
             if between is not GOOD or len(server.asked) % 2 == 0:
@@ -263,7 +301,7 @@ def test_any_answer_in_between_keeps_the_circuit_closed(between: Reply) -> None:
 
 def test_an_open_circuit_lets_a_trial_pass_after_a_while() -> None:
     replies = in_turn(DOWN, DOWN, DOWN, GOOD)
-    circuit = Circuit("shop", failures=2, seconds_open=0.0)
+    circuit = Circuit("shop", Breaker(failures=2, open_seconds=0.0))
     with (
         scripted_server(replies) as server,
         open_client(server.url, retry=budget(attempts=1), circuit=circuit) as client,
@@ -277,8 +315,8 @@ def test_an_open_circuit_lets_a_trial_pass_after_a_while() -> None:
 
 
 def test_only_one_trial_at_a_time() -> None:
-    circuit = Circuit("shop", failures=1, seconds_open=0.0)
-    circuit.failed(SourceError("down", source="shop"))
+    circuit = Circuit("shop", Breaker(failures=1, open_seconds=0.0))
+    circuit.attempt_failed(SourceError("down", source="shop"), "request")
     circuit.check()
     with pytest.raises(SourceError, match="in a row"):
         circuit.check()
@@ -289,13 +327,39 @@ def test_only_one_trial_at_a_time() -> None:
     circuit.check()
 
 
+def test_other_requests_wait_for_the_trial() -> None:
+    at_trial, may_answer = threading.Event(), threading.Event()
+
+    def script(asked: Asked, number: int) -> Reply:
+        if number == 2:
+            at_trial.set()
+            may_answer.wait(timeout=20)
+        return DOWN if number < 2 else GOOD
+
+    circuit = Circuit("shop", Breaker(failures=2, open_seconds=0.0), patience=20.0)
+    with (
+        scripted_server(script) as server,
+        open_client(server.url, retry=budget(attempts=1), circuit=circuit) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for _ in range(2):
+            with pytest.raises(SourceError):
+                client.get("/v1/orders")
+        trial = pool.submit(client.get, "/v1/orders")
+        assert at_trial.wait(timeout=20)
+        others = [pool.submit(client.get, "/v1/orders") for _ in range(3)]
+        assert len(server.asked) == 3, "they were not sent yet"
+        may_answer.set()
+        assert [future.result(timeout=20).status for future in (trial, *others)] == [200] * 4
+
+
 def test_a_refused_token_stays_refused_whatever_else_is_said() -> None:
-    circuit = Circuit("shop", failures=1, seconds_open=0.0)
+    circuit = Circuit("shop", Breaker(failures=1, open_seconds=0.0))
     refused = SourceError(
         "refused", source="shop", affects_all=True, failure_class=FailureClass.PERMANENT, hint="check"
     )
-    circuit.failed(refused)
-    circuit.failed(SourceError("unreachable", source="shop", affects_all=True))
+    circuit.given_up(refused, "one")
+    circuit.given_up(SourceError("unreachable", source="shop", affects_all=True), "another")
     circuit.succeeded()
     for _ in range(2):
         with pytest.raises(SourceError, match="refused") as caught:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import socket
+import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import structlog
@@ -154,6 +158,26 @@ def test_a_server_without_tls_behind_an_https_address_is_permanent() -> None:
         assert caught.value.failure_class is FailureClass.PERMANENT
         assert caught.value.affects_all
         assert client.statistics.read().requests == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_permanent(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("the command openssl, which makes the certificate, is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with (
+        scripted_server(in_turn(GOOD), tls=context) as server,
+        open_client(server.url) as client,
+    ):
+        with pytest.raises(SourceError, match=r"certificate cannot be trusted.*check ETL_SHOP_URL") as caught:
+            client.get("/v1/orders")
+        assert caught.value.failure_class is FailureClass.PERMANENT
+        assert caught.value.affects_all
+        assert client.statistics.read().requests == 1
+    assert server.asked == [], "it was not shown the token"
 
 
 def test_rate_limiting_has_its_own_class() -> None:

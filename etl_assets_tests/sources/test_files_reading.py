@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -258,3 +259,15 @@ def test_a_long_file_is_read_in_little_memory(tmp_path: Path, lines: int) -> Non
     decoded, counted, mebibytes = map(int, done.stdout.splitlines()[-1].split())
     assert decoded == counted == lines
     assert mebibytes < 100
+
+
+def test_a_host_that_cannot_be_reached_is_a_failure_of_its_days() -> None:
+    """Some file systems connect as soon as they are made; opening the source must not fail for it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"ftp://reader:pa55-w0rd@127.0.0.1:{probe.getsockname()[1]}/drops"
+    with open_folder(address) as reader, pytest.raises(SourceError, match="cannot be reached") as caught:
+        list(reader.pages(files(), DAY))
+    assert caught.value.failure_class is FailureClass.TRANSIENT
+    assert caught.value.affects_all
+    assert "pa55" not in str(caught.value)
