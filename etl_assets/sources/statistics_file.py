@@ -58,6 +58,7 @@ def _read(path: Path) -> RequestCounts | None:
             failures=int(value["failures"]),
             failures_by_class={str(name): int(count) for name, count in value["failures_by_class"].items()},
             bytes=int(value["bytes"]),
+            not_modified=int(value["not_modified"]),
             seconds_waited=float(value["seconds_waited"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
