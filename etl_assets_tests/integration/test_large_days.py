@@ -16,7 +16,6 @@ SMALL_DAY, SMALL_DAY_MIB = 200_000, 360
 of a day of a thousand rows; held as one chunk, it takes 400 to 410."""
 
 LARGE_DAY, LARGE_DAY_MIB = 5_000_000, 1_024
-KINDS = pytest.mark.parametrize("kind", ["api", "csv"])
 
 
 def check(loaded: Loaded, rows: int, mib: int) -> None:
@@ -25,12 +24,12 @@ def check(loaded: Loaded, rows: int, mib: int) -> None:
     assert loaded.peak_mib < mib
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["api", pytest.param("csv", marks=pytest.mark.slow)])
 def test_a_small_version_of_a_large_day(kind: str, tmp_path: Path) -> None:
     check(load_large_day(kind, SMALL_DAY, tmp_path), SMALL_DAY, SMALL_DAY_MIB)
 
 
 @pytest.mark.slow
-@KINDS
+@pytest.mark.parametrize("kind", ["api", "csv"])
 def test_a_day_of_five_million_rows_stays_below_a_gibibyte(kind: str, tmp_path: Path) -> None:
     check(load_large_day(kind, LARGE_DAY, tmp_path), LARGE_DAY, LARGE_DAY_MIB)

@@ -1,4 +1,7 @@
-"""A limit on a source holds across processes: steps that read it queue for the slots of its pool."""
+"""A limit on a source holds across processes: steps that read it queue for the slots of its pool.
+
+Both tests start processes and wait for them; `orchestration/test_pools.py` looks at the parts.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ from etl_assets.settings import Settings
 from etl_assets_tests.integration.commands import PROJECT, clean_environment, command_line
 from etl_assets_tests.integration.conftest import Use
 from etl_assets_tests.integration.shops import LINES, ORDERS, ScriptedShop
+
+pytestmark = pytest.mark.slow
 
 RANGE = ("--from", "2025-01-01", "--to", "2025-01-06")
 DAYS = 6
@@ -64,7 +69,6 @@ def test_two_processes_never_read_a_source_at_once_when_its_pool_has_one_slot(us
         assert _holders(instance) == set()
 
 
-@pytest.mark.slow
 def test_a_slot_that_a_killed_process_held_is_given_back_when_its_run_is_ended(use: Use) -> None:
     """The daemon does it, some time after somebody told Dagster, in the UI say, that the run is over."""
     with running_source(clock=AFTER, faults=Faults(latency=60.0)) as source:
