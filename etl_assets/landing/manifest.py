@@ -6,12 +6,13 @@ What belongs here: its fields, and reading and writing them as JSON. What does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
 
+from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
 FORMAT_VERSION = 1
@@ -27,6 +28,8 @@ class PageEntry:
         raw_bytes: Length of the answer's body as it came.
         records: Records in it.
         crc32: Check sum of the body, so that damage is seen before a page is handed out.
+        identifier: What a document was asked for by.
+        format: Name of the format that a document came in.
     """
 
     offset: int
@@ -34,6 +37,13 @@ class PageEntry:
     raw_bytes: int
     records: int
     crc32: int
+    identifier: str | None = None
+    format: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the fields that are set: the optional ones would be most of a manifest with thousands of pages."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,7 @@ class Manifest:
         finished_at: When it ended, in UTC.
         sha256: Digest over the bodies of all pages in order, uncompressed.
         pages: The answers, in order.
+        failed_items: Documents that could not be had, in order.
     """
 
     stream_id: str
@@ -61,6 +72,7 @@ class Manifest:
     finished_at: datetime
     sha256: str
     pages: tuple[PageEntry, ...]
+    failed_items: tuple[FailedItem, ...] = ()
 
     @property
     def records(self) -> int:
@@ -92,8 +104,10 @@ class Manifest:
             "raw_bytes": self.raw_bytes,
             "compressed_bytes": self.compressed_bytes,
             "sha256": self.sha256,
-            "pages": self.pages,
+            "pages": [page.as_json() for page in self.pages],
         }
+        if self.failed_items:
+            value["failed_items"] = self.failed_items
         return orjson.dumps(value, option=orjson.OPT_INDENT_2)
 
     @classmethod
@@ -118,6 +132,7 @@ class Manifest:
                 finished_at=_instant(value, "finished_at"),
                 sha256=_text(value, "sha256"),
                 pages=tuple(PageEntry(**page) for page in value["pages"]),
+                failed_items=tuple(FailedItem.from_json(item) for item in value.get("failed_items", ())),
             )
             totals = (manifest.records, manifest.raw_bytes, manifest.compressed_bytes)
         except (KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -32,6 +32,7 @@ from etl_assets.landing.files import (
     write_flushed,
 )
 from etl_assets.landing.manifest import Manifest, PageEntry
+from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
 log = structlog.get_logger(__name__)
@@ -212,6 +213,7 @@ class LandingWriter:
         self._codec = _codec()
         self._digest = hashlib.sha256()
         self._pages: list[PageEntry] = []
+        self._failed_items: list[FailedItem] = []
         self._offset = 0
         self._done = False
         self._home = landing.partition_path(stream_id, day)
@@ -230,12 +232,16 @@ class LandingWriter:
         if not self._done:
             self._abandon()
 
-    def add(self, body: bytes, records: int) -> None:
+    def add(
+        self, body: bytes, records: int, *, identifier: str | None = None, format: str | None = None
+    ) -> None:
         """Append one answer.
 
         Args:
             body: Its body, byte for byte.
             records: Records in it.
+            identifier: What a document was asked for by.
+            format: Name of the format that a document came in.
 
         Raises:
             StorageFullError: If the disk ran full.
@@ -246,8 +252,14 @@ class LandingWriter:
         except OSError as error:
             raise self._failure(error) from error
         self._digest.update(body)
-        self._pages.append(PageEntry(self._offset, len(compressed), len(body), records, zlib.crc32(body)))
+        self._pages.append(
+            PageEntry(self._offset, len(compressed), len(body), records, zlib.crc32(body), identifier, format)
+        )
         self._offset += len(compressed)
+
+    def note_failed(self, item: FailedItem) -> None:
+        """Put on record that a document could not be had."""
+        self._failed_items.append(item)
 
     def finish(self) -> LandedPartition:
         """Make the version visible, flushed to disk.
@@ -283,6 +295,7 @@ class LandingWriter:
             finished_at=finished_at,
             sha256=self._digest.hexdigest(),
             pages=tuple(self._pages),
+            failed_items=tuple(self._failed_items),
         )
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -301,8 +314,9 @@ class LandingWriter:
             return None  # a damaged version is what a new extraction is there to heal
         if older is None or older.sha256 != self._digest.hexdigest() or older.window != self._window:
             return None
-        lengths = [page.raw_bytes for page in self._pages]
-        if [page.raw_bytes for page in older.manifest.pages] != lengths or not older.is_intact():
+        if self._failed_items or older.manifest.failed_items:
+            return None  # each attempt at an item counts
+        if _contents(older.manifest.pages) != _contents(self._pages) or not older.is_intact():
             return None
         return older
 
@@ -334,6 +348,11 @@ class LandingWriter:
     def _place(self) -> dict[str, str]:
         source = self._stream_id.partition("/")[0]
         return {"source": source, "stream": self._stream_id, "partition": self._day.isoformat()}
+
+
+def _contents(pages: Sequence[PageEntry]) -> list[tuple[int, str | None, str | None]]:
+    """What tells pages apart whose bytes, one after the other, are the same."""
+    return [(page.raw_bytes, page.identifier, page.format) for page in pages]
 
 
 def _codec() -> Any:

@@ -6,10 +6,11 @@ not: running many of them (`etl_assets.pipeline.run`).
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
@@ -28,14 +29,20 @@ from etl_assets.failures import (
     is_disk_full,
 )
 from etl_assets.landing.store import LandedPartition
-from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
+from etl_assets.outcomes import Counts, FailedItem, FailureRecord, PartitionOutcome, Status
+from etl_assets.pipeline.documents import (
+    ensure_known_by_identifier,
+    failed_items_of,
+    land_again,
+    land_documents,
+)
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session
 
@@ -70,6 +77,18 @@ class Prepared:
     seconds: dict[str, float] = field(default_factory=dict)
     lock: FileLock | None = None
 
+    @property
+    def failed_items(self) -> tuple[FailedItem, ...]:
+        """Documents that could not be had or read, in order."""
+        return failed_items_of(self.landed, self.staged)
+
+    @property
+    def counts(self) -> Counts:
+        """What is known of its rows so far."""
+        extracted = self.landed.records if self.landed else 0
+        counts = self.staged.counts if self.staged else Counts(extracted=extracted)
+        return replace(counts, failed_items=len(self.failed_items))
+
     def release(self) -> None:
         """Let other runs have the partition."""
         if self.lock is not None:
@@ -100,6 +119,7 @@ class PartitionPipeline:
         run_id: The run that this happens in.
         client: Reads the opened source; needed for `EXTRACT`.
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
+        retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
     """
 
     environment: Environment
@@ -108,6 +128,7 @@ class PartitionPipeline:
     run_id: str
     client: Reader | None = None
     confirm_empty: bool = False
+    retry: Mapping[date, Collection[str]] | None = None
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -164,6 +185,8 @@ class PartitionPipeline:
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
+        if isinstance(self.stream.extract, Documents):
+            return self._land_documents(self.client, day)
         window = self.stream.extract.window_of(day)
         with self.environment.landing.writer(
             self.stream.id, day, run_id=self.run_id, window=window
@@ -174,6 +197,19 @@ class PartitionPipeline:
         log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
         return landed
 
+    def _land_documents(self, reader: Reader, day: date) -> LandedPartition:
+        landing = self.environment.landing
+        if self.retry is None:
+            landed = land_documents(reader, landing, self.stream, day, self.run_id)
+        else:
+            earlier = landing.latest(self.stream.id, day)
+            if earlier is None:
+                raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
+            landed = land_again(reader, landing, earlier, self.stream, self.run_id, self.retry.get(day, ()))
+        failed = len(landed.manifest.failed_items)
+        log.info("extracted", records=landed.records, bytes=landed.raw_bytes, failed_items=failed)
+        return landed
+
     def _stage(self, prepared: Prepared) -> StagedPartition:
         if prepared.landed is None:
             raise LandingError("nothing has been landed for this day yet")
@@ -181,6 +217,7 @@ class PartitionPipeline:
         staged = stage_partition(
             self.environment.staged, self.stream, prepared.day, prepared.landed, code_version
         )
+        ensure_known_by_identifier(self.stream, staged, prepared.landed)
         log.info(
             "staged",
             extracted=staged.counts.extracted,
@@ -191,7 +228,8 @@ class PartitionPipeline:
         return staged
 
     def _request(self, prepared: Prepared, staged: StagedPartition) -> CommitRequest:
-        verdict, message = decide(staged.counts, staged.violations, self.stream.budget)
+        counts, failed_items = prepared.counts, prepared.failed_items
+        verdict, message = decide(counts, staged.violations, self.stream.budget)
         landed = prepared.landed
         return CommitRequest(
             stream=self.stream,
@@ -201,10 +239,11 @@ class PartitionPipeline:
             message=message,
             rows=staged.rows,
             quarantine=staged.quarantine if staged.counts.quarantined else None,
-            counts=staged.counts,
+            counts=counts,
             warnings=staged.warnings,
             violations=staged.violations,
-            content_hash=staged.content_hash,
+            content_hash=_content_hash(staged, failed_items),
+            failed_items=failed_items,
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
             contract_version=compile_contract(self.stream.contract).version,
@@ -216,7 +255,7 @@ class PartitionPipeline:
 
     def _outcome(self, prepared: Prepared, result: CommitResult | None) -> PartitionOutcome:
         staged, landed, failure = prepared.staged, prepared.landed, prepared.failure
-        counts = staged.counts if staged else Counts(extracted=landed.records if landed else 0)
+        counts = prepared.counts
         status, message = Status.DONE, ""
         if failure is not None:
             status, message = Status.FAILED, failure.message
@@ -275,6 +314,16 @@ def record_failure(stage: Stage, error: Exception) -> FailureRecord:
         message=" ".join(message.split()),
         affects_all=_affects_all(error),
     )
+
+
+def _content_hash(staged: StagedPartition, failed_items: tuple[FailedItem, ...]) -> str:
+    """Identify what is to be loaded: a snapshot's outcome depends on the documents that failed as well."""
+    if not failed_items:
+        return staged.content_hash
+    digest = hashlib.sha256(staged.content_hash.encode())
+    for item in failed_items:
+        digest.update(b"\0" + item.identifier.encode())
+    return digest.hexdigest()
 
 
 def _affects_all(error: Exception) -> bool:

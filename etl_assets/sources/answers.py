@@ -60,7 +60,15 @@ class AnswerReader:
     variables: tuple[str, ...]
     is_secret: Callable[[str], bool]
 
-    def read(self, response: httpx.Response, path: str, deadline: float, *, method: str = "GET") -> Answer:
+    def read(
+        self,
+        response: httpx.Response,
+        path: str,
+        deadline: float,
+        *,
+        method: str = "GET",
+        decode: Callable[[bytes], Any] = parse_body,
+    ) -> Answer:
         """Read an answer to its end.
 
         Args:
@@ -68,6 +76,7 @@ class AnswerReader:
             path: What was asked for, for messages.
             deadline: When to give up, on the monotonic clock.
             method: How it was asked for.
+            decode: Decodes the body; raises an `EtlError` when that cannot be done.
 
         Raises:
             SourceError: If it is not a good one.
@@ -81,7 +90,7 @@ class AnswerReader:
             )
         body = self._body(response, path, self.maximum_body_bytes, deadline)
         try:
-            decoded = parse_body(body)
+            decoded = decode(body)
         except EtlError as error:
             raise SourceError(
                 f"{self.source.name} sent an unusable answer to {method} {path}: {error.message}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -26,6 +26,7 @@ from etl_assets.sources.circuit import Circuit, CircuitState
 from etl_assets.sources.http_failures import failure_of_exception, permanent
 from etl_assets.sources.oauth import TokenKeeper
 from etl_assets.sources.pace import pace_of
+from etl_assets.sources.records import parse_body
 from etl_assets.sources.retry import with_repeats
 from etl_assets.sources.statistics import RequestStatistics
 from etl_assets.streams.authentication import OAuth2ClientCredentials
@@ -113,21 +114,31 @@ class SourceClient:
         """Whether the source is still asked, and if not, since when and why."""
         return self._circuit.state
 
-    def get(self, path_or_url: str, parameters: Mapping[str, str] | None = None) -> Answer:
+    def get(
+        self,
+        path_or_url: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        accept: str | None = None,
+        decode: Callable[[bytes], Any] = parse_body,
+    ) -> Answer:
         """Ask for a path, again after transient failures.
 
         Args:
             path_or_url: Path below the source's address, or a whole address with its scheme, host and port.
             parameters: Request parameters, added to those that the address has.
+            accept: Media types that are asked for; JSON where not given.
+            decode: Decodes the body; an `EtlError` that it raises makes the answer a bad one.
 
         Raises:
             SourceError: If there was no good answer; its class tells whether another try may help.
         """
         url = self._credentials.strip(self._addresses.below(path_or_url, parameters))
+        accepted = {"accept": accept} if accept is not None else {}
         self._circuit.check()
         try:
             answer, attempts = with_repeats(
-                lambda seconds: self._send(url, time.monotonic() + seconds),
+                lambda seconds: self._send(url, time.monotonic() + seconds, accepted, decode),
                 self.source.retry,
                 self.statistics,
                 slots=self._slots,
@@ -154,12 +165,14 @@ class SourceClient:
         url = self._addresses.join(address, seen_from=self._addresses.join(answer.url))
         return str(self._credentials.strip(url))
 
-    def _send(self, asked: httpx.URL, deadline: float) -> Answer:
+    def _send(
+        self, asked: httpx.URL, deadline: float, headers: Mapping[str, str], decode: Callable[[bytes], Any]
+    ) -> Answer:
         if self._tokens is None:
-            return self._follow(asked, deadline, self._credentials.headers)
+            return self._follow(asked, deadline, {**headers, **self._credentials.headers}, decode)
         token = self._tokens.token()
         try:
-            return self._follow(asked, deadline, {"authorization": f"Bearer {token}"})
+            return self._follow(asked, deadline, {**headers, "authorization": f"Bearer {token}"}, decode)
         except SourceError as error:
             if error.status != httpx.codes.UNAUTHORIZED:
                 raise
@@ -168,9 +181,11 @@ class SourceClient:
         self._tokens.refused(token)
         token = self._tokens.token()
         self.statistics.request(repeat=True)
-        return self._follow(asked, deadline, {"authorization": f"Bearer {token}"})
+        return self._follow(asked, deadline, {**headers, "authorization": f"Bearer {token}"}, decode)
 
-    def _follow(self, asked: httpx.URL, deadline: float, headers: Mapping[str, str]) -> Answer:
+    def _follow(
+        self, asked: httpx.URL, deadline: float, headers: Mapping[str, str], decode: Callable[[bytes], Any]
+    ) -> Answer:
         url = asked
         for _ in range(MAXIMUM_REDIRECTS + 1):
             with (
@@ -178,7 +193,7 @@ class SourceClient:
                 self._http.stream("GET", self._credentials.add_to(url), headers=headers) as response,
             ):
                 if not response.has_redirect_location:
-                    return self._reader.read(response, asked.path, deadline)
+                    return self._reader.read(response, asked.path, deadline, decode=decode)
                 target = response.headers["location"]
             url = self._credentials.strip(self._addresses.join(target, seen_from=url))
         name = self.source.name

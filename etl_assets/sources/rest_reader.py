@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
+from etl_assets.outcomes import FailedItem
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import Page, Reader, expect
 from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.circuit_file import CircuitFile
 from etl_assets.sources.client import SourceClient
+from etl_assets.sources.documents import Document, Wanted, fetch_documents
+from etl_assets.sources.identifiers import identifiers_of
 from etl_assets.sources.rest import extract_pages
-from etl_assets.streams.base import Extract, Rest, RestSource
+from etl_assets.streams.base import Documents, Extract, Rest, RestSource
 
 
 class RestReader(Reader):
@@ -30,6 +33,7 @@ class RestReader(Reader):
 
     def __init__(self, source: RestSource, settings: SourceSettings) -> None:
         path = settings.state_path
+        self._identifiers = settings.identifiers
         circuit = Circuit(source.name, on_change=CircuitFile(path).record if path else None)
         self.client = SourceClient(
             source, settings.url, settings.token, secret_of=settings.secret, circuit=circuit
@@ -43,3 +47,11 @@ class RestReader(Reader):
         """See `Reader`: each page is an answer as it came."""
         rest = expect(extract, Rest)
         return extract_pages(self.client, rest, rest.window_of(day))
+
+    def documents(
+        self, extract: Documents, wanted: Iterable[Wanted] | None = None
+    ) -> Iterator[Document | FailedItem]:
+        """See `etl_assets.sources.documents.DocumentReader`."""
+        if wanted is None:
+            wanted = enumerate(identifiers_of(extract, self._identifiers))
+        return fetch_documents(self.client, extract, wanted)

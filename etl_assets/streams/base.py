@@ -32,6 +32,7 @@ from etl_assets.streams.contract import (
     row_rule,
     rule,
 )
+from etl_assets.streams.documents import DocumentFormat, Documents, check_documents, listed_in
 from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParameters
 from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
 from etl_assets.streams.paging_cursors import AfterSequence, Cursor
@@ -58,6 +59,8 @@ __all__ = [
     "Date",
     "Decimal2",
     "Decimal3",
+    "DocumentFormat",
+    "Documents",
     "ErrorBudget",
     "Extract",
     "Field",
@@ -84,6 +87,7 @@ __all__ = [
     "Timestamp",
     "Window",
     "WindowParameters",
+    "listed_in",
     "row_rule",
     "rule",
 ]
@@ -92,7 +96,11 @@ RESERVED_SCHEMAS = frozenset({"etl", "marts", "main", "pg_catalog", "information
 
 Transform = Callable[[pd.DataFrame], pd.DataFrame]
 
-_EXTRACT_OF: dict[type[Source], type[Extract]] = {RestSource: Rest, FileSource: Files, SqlSource: Sql}
+_EXTRACT_OF: dict[type[Source], tuple[type[Extract], ...]] = {
+    RestSource: (Rest, Documents),
+    FileSource: (Files,),
+    SqlSource: (Sql,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,8 @@ class Stream:
             in the source's JSON), returns one with the contract's columns and the same index.
         write: How rows enter the table.
         window_column: Timestamp column by which the source assigns a row to a day; a row outside the asked window is
-            quarantined, and `_partition` is taken from it. Only a snapshot can do without.
+            quarantined, and `_partition` is taken from it. Only a snapshot can do without, and documents must:
+            theirs is taken from the business date where they are merged.
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
@@ -155,7 +164,14 @@ class Stream:
         self._check_extract()
         if not 0 <= self.budget.warn <= self.budget.fail <= 1:
             raise ConfigurationError(f"{self.id}: error budget must be 0 <= warn <= fail <= 1")
-        check_columns(self.id, self.contract, self.write, self.window_column, self.business_date)
+        check_columns(
+            self.id,
+            self.contract,
+            self.write,
+            self.window_column,
+            self.business_date,
+            windowed=not isinstance(self.extract, Documents),
+        )
 
     @property
     def id(self) -> str:
@@ -166,9 +182,12 @@ class Stream:
         wanted = _EXTRACT_OF[type(self.source)]
         if not isinstance(self.extract, wanted):
             raise ConfigurationError(
-                f"{self.id}: a {type(self.source).__name__} is read with {wanted.__name__}, "
+                f"{self.id}: a {type(self.source).__name__} is read with "
+                f"{' or '.join(kind.__name__ for kind in wanted)}, "
                 f"not with {type(self.extract).__name__}"
             )
+        if isinstance(self.extract, Documents):
+            check_documents(self.id, self.write)
         if isinstance(self.extract, Rest) and (
             not self.extract.path.startswith("/") or "//" in self.extract.path
         ):

@@ -26,6 +26,8 @@ def check_columns(
     write: WriteDisposition,
     window_column: str | None,
     business_date: str | None,
+    *,
+    windowed: bool = True,
 ) -> None:
     """Check the columns that a declaration relies on.
 
@@ -35,6 +37,7 @@ def check_columns(
         write: How rows enter the table.
         window_column: The stream's window column, if it has one.
         business_date: The stream's column of business dates, if it has one.
+        windowed: Whether a window of time is asked for, rather than the whole present.
 
     Raises:
         ConfigurationError: If the contract does not fit.
@@ -46,7 +49,16 @@ def check_columns(
                 f"{stream}: column {name!r} must be lower-case letters, digits, underscores"
             )
     _check_disposition(stream, tuple(columns), write)
-    uses = [*_times(stream, write, window_column, business_date), *_used_by(write)]
+    if not windowed and window_column is not None:
+        raise ConfigurationError(
+            f"{stream}: window_column is given, but the whole present has no window",
+            hint="leave window_column out, or name the window's parameters",
+        )
+    optional_window = isinstance(write, Snapshot) or not windowed
+    uses = [
+        *_times(stream, write, window_column, business_date, optional_window=optional_window),
+        *_used_by(write),
+    ]
     for use, name in uses:
         if name not in columns:
             raise ConfigurationError(f"{stream}: {use} names {name!r}, which its contract does not have")
@@ -80,10 +92,15 @@ def _check_disposition(stream: str, columns: tuple[str, ...], write: WriteDispos
 
 
 def _times(
-    stream: str, write: WriteDisposition, window_column: str | None, business_date: str | None
+    stream: str,
+    write: WriteDisposition,
+    window_column: str | None,
+    business_date: str | None,
+    *,
+    optional_window: bool,
 ) -> list[tuple[str, str]]:
     """Give the columns that hold times, refusing that one is left out where it is needed."""
-    if window_column is None and not isinstance(write, Snapshot):
+    if window_column is None and not optional_window:
         raise ConfigurationError(f"{stream}: window_column is missing; only a snapshot can do without")
     if business_date is None and not isinstance(write, Snapshot | Cdc):
         raise ConfigurationError(

@@ -126,7 +126,10 @@ class Versions:
             )
 
     def compare(self) -> Difference:
-        """Find what is different in the snapshot, which is in the table `SNAPSHOT`."""
+        """Find what is different in the snapshot, which is in the table `SNAPSHOT`.
+
+        A row of which the load cannot tell how it is stays as it was.
+        """
         same = f"{self._same_key('old', 'new')} AND old.{_HASH} = new.{_HASH}"
         known = self._load.one(f"SELECT count(*) FROM {self.name} WHERE {_COVERS}", self._day)[0]
         added = self._load.one(
@@ -136,8 +139,9 @@ class Versions:
         )[0]
         ended = self._load.one(
             f"CREATE OR REPLACE TEMP TABLE {ENDED} AS SELECT * FROM {self.name} AS old WHERE {_COVERS} "
-            f"AND NOT EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {same})",
-            self._day,
+            f"AND NOT EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {same}) "
+            f"AND NOT list_contains(CAST($unknown AS VARCHAR[]), CAST(old.{self._key[0]} AS VARCHAR))",
+            self._day | {"unknown": list(self._load.unknown)},
         )[0]
         updated = self._load.one(
             f"SELECT count(*) FROM {ADDED} AS new WHERE EXISTS "
