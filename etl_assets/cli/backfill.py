@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etl_assets.settings import Settings
     from etl_assets.streams.base import Stream
     from etl_assets.streams.discovery import StreamCatalogue
+    from etl_assets.warehouse.failed_items import Retry
 
 
 def backfill(
@@ -87,6 +88,7 @@ def run_backfill(
     quiet: bool = False,
     confirm_empty: bool = False,
     replay: bool = False,
+    retry: Retry | None = None,
 ) -> BackfillResult:
     """Load days of streams, then rebuild the marts that read them.
 
@@ -98,6 +100,7 @@ def run_backfill(
         quiet: Show no progress.
         confirm_empty: Accept that days which hold rows become empty.
         replay: Load again from landing, without asking the source.
+        retry: Which failed documents to ask for again, all else being taken from landing.
 
     Raises:
         EtlError: If nothing could be begun.
@@ -116,7 +119,13 @@ def run_backfill(
     reporter = make_reporter(console, {stream.id: len(days) for stream in streams}, quiet=quiet)
     try:
         runs, mart_rows = _execute(
-            settings, catalogue, streams, days, marts, reporter, confirm_empty=confirm_empty, replay=replay
+            settings,
+            catalogue,
+            streams,
+            days,
+            marts,
+            reporter,
+            {"confirm_empty": confirm_empty, "replay": replay, **({"retry": retry} if retry else {})},
         )
     finally:
         reporter.close()
@@ -137,9 +146,7 @@ def _execute(
     days: Sequence[date],
     marts: Sequence[Any],
     reporter: CollectingReporter,
-    *,
-    confirm_empty: bool,
-    replay: bool,
+    options: dict[str, Any],
 ) -> tuple[list[RunResult], list[MartResultRow]]:
     # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
     from etl_assets.orchestration.instance import opened_instance
@@ -154,7 +161,7 @@ def _execute(
         )
         _check_warehouse(settings)
         runs = [
-            load_days(definitions, instance, streams, part, confirm_empty=confirm_empty, replay=replay)
+            load_days(definitions, instance, streams, part, **options)
             for part in runs_of(days, settings.partitions_per_run)
         ]
         if not marts:

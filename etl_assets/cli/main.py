@@ -14,6 +14,7 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
+from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
@@ -65,7 +66,7 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (demo, source, backfill, status, ui):
+for command in (demo, source, backfill, retry_failed, status, ui):
     app.command()(command)
 
 

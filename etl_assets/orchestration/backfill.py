@@ -14,9 +14,10 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.orchestration.failed_items import RETRY_FAILED, Retry
+from etl_assets.orchestration.failed_items import RETRY_FAILED
 from etl_assets.orchestration.keys import Layer, asset_key, mart_key
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.failed_items import Retry
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

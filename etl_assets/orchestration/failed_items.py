@@ -8,27 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from enum import StrEnum
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.pipeline.environment import Environment
 from etl_assets.streams.base import Documents, Stream
-from etl_assets.warehouse.failed_items import known_items
+from etl_assets.warehouse.failed_items import Retry, known_items
 
 RETRY_FAILED = "retry_failed"
-
-
-class Retry(StrEnum):
-    """Which documents of a day a load asks for."""
-
-    NONE = "none"
-    """All of them, as usual."""
-    TRANSIENT = "transient"
-    """Those that failed for a reason that may have passed."""
-    ALL = "all"
-    """Those that failed for whichever reason."""
 
 
 def retry_config(stream: Stream) -> dict[str, dg.Field]:
@@ -62,6 +50,6 @@ def to_retry(
     wanted: dict[date, set[str]] = {}
     with environment.warehouse.session(f"find failed items of {stream.id}") as session:
         for item in known_items(session.connection, stream.id, days):
-            if choice is Retry.ALL or item.retryable:
+            if choice.takes(item):
                 wanted.setdefault(item.partition, set()).add(item.identifier)
     return wanted

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 import duckdb
@@ -69,9 +70,29 @@ class KnownItem:
     state: str
 
     @property
+    def is_pending(self) -> bool:
+        """Whether no later load had it."""
+        return self.state == PENDING
+
+    @property
     def retryable(self) -> bool:
         """Whether trying again without changing anything can help."""
         return FailureClass(self.failure_class).retryable
+
+
+class Retry(StrEnum):
+    """Which documents of a day a load asks for."""
+
+    NONE = "none"
+    """All of them, as usual."""
+    TRANSIENT = "transient"
+    """Those that failed for a reason that may have passed."""
+    ALL = "all"
+    """Those that failed for whichever reason."""
+
+    def takes(self, item: KnownItem) -> bool:
+        """Whether a failed item is one of those."""
+        return self is Retry.ALL or (self is Retry.TRANSIENT and item.retryable)
 
 
 def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedItems) -> None:
