@@ -99,7 +99,7 @@ def retry_failed(
     if as_json:
         typer.echo(json.dumps(result.as_json(), indent=2, default=str))
     else:
-        _print(make_console(), result)
+        print_result(make_console(), result)
     return result.exit_code
 
 
@@ -229,7 +229,8 @@ def _problems(done: BackfillResult) -> list[str]:
     return [*days, *marts, *([done.problem] if done.problem else [])]
 
 
-def _print(console: Console, result: RetryResult) -> None:
+def print_result(console: Console, result: RetryResult) -> None:
+    """Print what became of the items, those still missing first."""
     from rich.table import Table
 
     if result.items:
