@@ -136,10 +136,10 @@ def run_retry(
             done = run_backfill(settings, catalogue, [stream], days, quiet=quiet, retry=choice)
             result.run_ids += done.run_ids
             result.problems += _problems(done)
+    now = _known(settings, [stream for stream, _ in chosen], state=None)
     for stream, items in chosen:
         wanted = {(item.partition, item.identifier) for item in items}
-        now = _known(settings, stream, state=None)
-        result.items += [item for item in now if (item.partition, item.identifier) in wanted]
+        result.items += [item for item in now[stream.id] if (item.partition, item.identifier) in wanted]
     return result
 
 
@@ -176,9 +176,13 @@ def _chosen(
     result: RetryResult,
 ) -> list[tuple[Stream, list[KnownItem]]]:
     """Give the items to ask for again, by stream; notes what is left out."""
+    from etl_assets.streams.base import Documents
+
+    documents = [stream for stream in streams if isinstance(stream.extract, Documents)]
+    known = _known(settings, documents)
     chosen = []
-    for stream in streams:
-        pending = [item for item in _known(settings, stream) if span[0] <= item.partition <= span[1]]
+    for stream in documents:
+        pending = [item for item in known[stream.id] if span[0] <= item.partition <= span[1]]
         possible = [item for item in pending if choice.takes(item)]
         wanted = [item for item in possible if _can_be_had(stream, item.partition)]
         if left_out := len(pending) - len(possible):
@@ -208,15 +212,18 @@ def _can_be_had(stream: Stream, day: date) -> bool:
     return span is None or datetime.now(UTC) < span.end
 
 
-def _known(settings: Settings, stream: Stream, state: str | None = "pending") -> list[KnownItem]:
+def _known(
+    settings: Settings, streams: Sequence[Stream], state: str | None = "pending"
+) -> dict[str, list[KnownItem]]:
+    """Give the failed items by stream."""
     from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import known_items
 
     warehouse = open_warehouse(settings)
-    if not warehouse.exists():
-        return []
+    if not streams or not warehouse.exists():
+        return {stream.id: [] for stream in streams}
     with warehouse.read("etl-assets retry-failed") as connection:
-        return known_items(connection, stream.id, state=state)
+        return {stream.id: known_items(connection, stream.id, state=state) for stream in streams}
 
 
 def _problems(done: BackfillResult) -> list[str]:

@@ -7,6 +7,7 @@ What belongs here: what keeps documents that failed from costing the others. Wha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from datetime import date
 from typing import Any
 
@@ -46,8 +47,12 @@ def land_documents(
         ConfigurationError: If the list of identifiers cannot be used.
     """
     extract, asking = _asking(reader, stream)
-    with landing.writer(stream.id, day, run_id=run_id, window=stream.extract.window_of(day)) as writer:
-        for result in asking.documents(extract):
+    window = extract.window_of(day)
+    with (
+        landing.writer(stream.id, day, run_id=run_id, window=window) as writer,
+        closing(asking.documents(extract)) as results,
+    ):
+        for result in results:
             _keep(writer, result)
         return writer.finish()
 
@@ -80,9 +85,11 @@ def land_again(
     wanted = [(position, name) for position, name in enumerate(places) if name in identifiers]
     if not wanted:
         return earlier
-    fresh = asking.documents(extract, wanted)
-    with landing.writer(stream.id, earlier.day, run_id=run_id, window=earlier.window) as writer:
-        for name, part in zip(places, _earlier_parts(earlier), strict=True):
+    with (
+        landing.writer(stream.id, earlier.day, run_id=run_id, window=earlier.window) as writer,
+        closing(asking.documents(extract, wanted)) as fresh,
+    ):
+        for name, part in zip(places, _parts(earlier), strict=True):
             result = next(fresh) if name in identifiers else part
             had_it = isinstance(part, Document)
             _keep(writer, part if had_it and isinstance(result, FailedItem) else result)
@@ -108,7 +115,7 @@ def records_of(
     if not isinstance(extract, Documents):
         yield from decode(landed.pages(), extract)
         return
-    for part in _earlier_parts(landed):
+    for part in _parts(landed):
         if isinstance(part, FailedItem):
             continue
         try:
@@ -163,7 +170,7 @@ def _places(landed: LandedPartition) -> list[str]:
     return [failed[position] if position in failed else next(pages) for position in range(total)]
 
 
-def _earlier_parts(landed: LandedPartition) -> Iterator[Document | FailedItem]:
+def _parts(landed: LandedPartition) -> Iterator[Document | FailedItem]:
     """Give documents and failures of a landed partition in the order in which they were asked for."""
     failed = {item.position: item for item in landed.manifest.failed_items}
     position = 0

@@ -8,7 +8,7 @@ there are (`etl_assets.sources.identifiers`), single requests (`etl_assets.sourc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -62,21 +62,20 @@ class Document:
 Wanted = tuple[int, str]
 """An identifier, after its place in the order of all of them."""
 
+Results = Generator[Document | FailedItem, None, None]
+"""What became of documents; to be closed, so that nothing is asked for in vain when the rest is not wanted."""
+
 
 @runtime_checkable
 class DocumentReader(Protocol):
     """A reader that can ask for documents; used from many threads at once."""
 
-    def documents(
-        self, extract: Documents, wanted: Iterable[Wanted] | None = None
-    ) -> Iterator[Document | FailedItem]:
+    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
         """Ask for documents, or for all that the stream lists; see `fetch_documents`."""
         ...
 
 
-def fetch_documents(
-    client: SourceClient, extract: Documents, wanted: Iterable[Wanted]
-) -> Iterator[Document | FailedItem]:
+def fetch_documents(client: SourceClient, extract: Documents, wanted: Iterable[Wanted]) -> Results:
     """Ask for documents.
 
     Args:
@@ -131,7 +130,7 @@ def _outcome_of(
             raise
         message = f"{_ABSENT[error.status]}: {error}" if error.status in _ABSENT else str(error)
         item = failed_item(identifier, "extract", error, message, datetime.now(UTC), position)
-        log.warning("item_failed", identifier=identifier, failure_class=item.failure_class.value)
+        log.info("item_failed", identifier=identifier, failure_class=item.failure_class.value)
         return item
     return Document(identifier, form.name, body, position)
 

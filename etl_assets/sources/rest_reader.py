@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from etl_assets.outcomes import FailedItem
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import Page, Reader, expect
 from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.circuit_file import CircuitFile
 from etl_assets.sources.client import SourceClient
-from etl_assets.sources.documents import Document, Wanted, fetch_documents
+from etl_assets.sources.documents import Results, Wanted, fetch_documents
 from etl_assets.sources.identifiers import identifiers_of
 from etl_assets.sources.rest import extract_pages
 from etl_assets.streams.base import Documents, Extract, Rest, RestSource
@@ -48,9 +47,7 @@ class RestReader(Reader):
         rest = expect(extract, Rest)
         return extract_pages(self.client, rest, rest.window_of(day))
 
-    def documents(
-        self, extract: Documents, wanted: Iterable[Wanted] | None = None
-    ) -> Iterator[Document | FailedItem]:
+    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
         """See `etl_assets.sources.documents.DocumentReader`."""
         if wanted is None:
             wanted = enumerate(identifiers_of(extract, self._identifiers))

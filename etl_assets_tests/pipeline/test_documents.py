@@ -66,8 +66,8 @@ class Loading:
         """Take a day to the warehouse, or through the given stages."""
         environment = Environment.of(self.settings, {stream.id: self.code_version})
         with closing(environment.open_source(stream.source)) as reader:
-            options = {"stages": frozenset(Stage), "run_id": "run", "client": reader} | options
-            pipeline = PartitionPipeline(environment, stream, **options)
+            usual: dict[str, Any] = {"stages": frozenset(Stage), "run_id": "run", "client": reader}
+            pipeline = PartitionPipeline(environment, stream, **(usual | options))
             (outcome,) = run_partitions(pipeline, [day], reporter=SilentReporter(), threads=1)
         return outcome
 

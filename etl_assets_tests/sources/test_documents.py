@@ -149,7 +149,7 @@ def test_no_more_are_asked_for_than_the_look_ahead(library: Library) -> None:
         results = fetch_documents(client, extract, ((n, str(n)) for n in range(1_000)))
         next(results)
         assert len(library.asked) <= 2 * LOOK_AHEAD + 1
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     assert len(library.asked) <= 2 * LOOK_AHEAD + 1
 
 
