@@ -81,7 +81,7 @@ def land_again(
         SourceError: If something is wrong that every document would share; the earlier version stays.
     """
     extract, asking = _asking(reader, stream)
-    places = _places(earlier)
+    places = asked_of(earlier)
     wanted = [(position, name) for position, name in enumerate(places) if name in identifiers]
     if not wanted:
         return earlier
@@ -132,6 +132,16 @@ def failed_items_of(landed: LandedPartition | None, staged: StagedPartition | No
     return tuple(sorted(items, key=lambda item: item.position))
 
 
+def asked_of(landed: LandedPartition | None) -> tuple[str, ...]:
+    """Give the identifiers of the documents that were asked for, in order; none for other kinds of extraction."""
+    if landed is None:
+        return ()
+    names = [page.identifier for page in landed.manifest.pages if page.identifier is not None]
+    for item in landed.manifest.failed_items:
+        names.insert(item.position, item.identifier)
+    return tuple(names)
+
+
 def ensure_known_by_identifier(stream: Stream, staged: StagedPartition, landed: LandedPartition) -> None:
     """Make sure that a snapshot's key is the identifier, by which a document that could not be had is known.
 
@@ -160,14 +170,6 @@ def _keep(writer: LandingWriter, result: Document | FailedItem) -> None:
         writer.note_failed(result)
     else:
         writer.add(result.body, 1, identifier=result.identifier, format=result.format)
-
-
-def _places(landed: LandedPartition) -> list[str]:
-    """Give the identifiers of a landed partition in the order in which they were asked for."""
-    failed = {item.position: item.identifier for item in landed.manifest.failed_items}
-    pages = (page.identifier or "" for page in landed.manifest.pages)
-    total = len(failed) + len(landed.manifest.pages)
-    return [failed[position] if position in failed else next(pages) for position in range(total)]
 
 
 def _parts(landed: LandedPartition) -> Iterator[Document | FailedItem]:

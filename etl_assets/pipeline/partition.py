@@ -31,6 +31,7 @@ from etl_assets.failures import (
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
+    asked_of,
     ensure_known_by_identifier,
     failed_items_of,
     land_again,
@@ -244,6 +245,7 @@ class PartitionPipeline:
             violations=staged.violations,
             content_hash=_content_hash(staged, failed_items),
             failed_items=failed_items,
+            asked=asked_of(landed),
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
             contract_version=compile_contract(self.stream.contract).version,

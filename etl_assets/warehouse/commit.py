@@ -50,6 +50,7 @@ class CommitRequest:
         seconds: Time per stage so far.
         confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
         failed_items: Documents that could not be had or read.
+        asked: Identifiers of all documents that were asked for.
         loaded_at: When; aware.
     """
 
@@ -72,6 +73,7 @@ class CommitRequest:
     seconds: dict[str, float] = field(default_factory=dict)
     confirm_empty: bool = False
     failed_items: tuple[FailedItem, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.verdict.is_published or self.verdict is Status.WITHHELD):
@@ -125,7 +127,7 @@ def commit_partition(
         loaded_at=naive_utc(request.loaded_at),
         confirmed=request.confirm_empty,
         restates=_restates(ledger, request),
-        unknown=tuple(item.identifier for item in request.failed_items),
+        asked=request.asked,
     )
     if request.counts.staged and request.rows is None:
         raise WarehouseError(f"{request.what}: {request.counts.staged} staged rows, but no file of them")

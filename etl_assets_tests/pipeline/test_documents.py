@@ -296,6 +296,7 @@ def test_a_retry_needs_a_landed_day(loading: Loading) -> None:
     assert "nothing has been landed" in outcome.message
 
 
+BROKEN = good("e", pages=0)
 SNAPSHOT = Snapshot(key="paper_id", removed="mark", guard=1.0)
 
 
@@ -305,17 +306,21 @@ def test_a_snapshot_takes_no_failed_document_for_removed(
 ) -> None:
     write = Snapshot(key="paper_id", removed=removed, history=history, guard=1.0)
     loading.load(papers(write=write))
-    library.tell({"b": DOWN, "c": NOT_FOUND})
+    library.tell({"b": DOWN, "c": NOT_FOUND, "e": BROKEN})
     there = papers([name for name in NAMES if name != "d"], write=write)
     outcome = loading.load(there, TODAY)
-    assert outcome.counts == Counts(extracted=2, staged=2, unchanged=2, removed=1, failed_items=2)
+    assert outcome.counts == Counts(
+        extracted=2, staged=1, unchanged=1, quarantined=1, removed=1, failed_items=2
+    )
     present = "WHERE _removed_on IS NULL" if removed == "mark" else ""
     shown = f"SELECT paper_id FROM library.papers {present} ORDER BY 1"
     assert [name for (name,) in loading.select(shown)] == ["a", "b", "c", "e"]
     # It changed meanwhile, as one knows now.
     library.tell({"b": good("b", pages=8)})
     outcome = loading.retry(there, "b", day=TODAY)
-    assert outcome.counts == Counts(extracted=3, staged=3, loaded=1, updated=1, unchanged=2, failed_items=1)
+    assert outcome.counts == Counts(
+        extracted=3, staged=2, loaded=1, updated=1, unchanged=1, quarantined=1, failed_items=1
+    )
     found = loading.select(
         "SELECT paper_id, pages, _partition FROM library.papers WHERE paper_id IN ('b', 'c')"
     )

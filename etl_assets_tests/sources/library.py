@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -127,7 +128,9 @@ def papers(
         ),
         name="papers",
         owner="team:library",
-        extract=Documents(path=PATH, identifiers=tuple(identifiers), **documents),
+        extract=Documents(
+            path=PATH, identifiers=tuple(identifiers), present_until=timedelta(days=7), **documents
+        ),
         contract=Papers,
         transform=clean,
         write=write or Merge(key="paper_id", version="changed"),

@@ -34,7 +34,7 @@ class Load:
         confirmed: Whether someone confirmed that rows may vanish.
         restates: Whether the partition was loaded before by another contract or transform: then what the present one
             makes of a version that the table has takes its place.
-        unknown: Identifiers of documents of which the load cannot tell how they are.
+        asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -46,7 +46,7 @@ class Load:
     loaded_at: datetime
     confirmed: bool = False
     restates: bool = False
-    unknown: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     @property
     def staged(self) -> str:

@@ -182,8 +182,8 @@ class ApplySnapshot:
         )
 
     def _present(self, load: Load) -> str:
-        """The rows of the present: the snapshot's, and those of which it cannot tell how they are."""
-        if not load.unknown:
+        """The rows of the present: the snapshot's, and those that stay though it does not have them."""
+        if not load.asked:
             return SNAPSHOT
         columns = ", ".join(load.layout.column_names)
         return (
