@@ -6,7 +6,7 @@ What belongs here: its fields, and reading and writing them as JSON. What does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -41,9 +41,9 @@ class PageEntry:
     format: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give the fields that are set: the optional ones would be most of a manifest with thousands of pages."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in values if value is not None}
+        """Give the fields that say something: the optional ones would be most of a manifest with thousands of pages."""
+        values = ((field, getattr(self, field.name)) for field in fields(self))
+        return {field.name: value for field, value in values if value or field.default is MISSING}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
-from datetime import date
 from typing import Any
 
 import pyarrow.compute as pc
@@ -30,31 +29,22 @@ from etl_assets.sources.documents import (
 from etl_assets.streams.base import Documents, Extract, Snapshot, Stream
 
 
-def land_documents(
-    reader: Reader, landing: Landing, stream: Stream, day: date, run_id: str
-) -> LandedPartition:
-    """Land the documents of a day: those that came, and an account of those that did not.
+def add_documents(writer: LandingWriter, reader: Reader, stream: Stream) -> None:
+    """Put the documents of the present into a landed version: those that came, and an account of the others.
 
     Args:
+        writer: Writes the version.
         reader: Reads the opened source.
-        landing: Where to land them.
         stream: The stream.
-        day: The partition.
-        run_id: The run.
 
     Raises:
         SourceError: If something is wrong that every document would share.
         ConfigurationError: If the list of identifiers cannot be used.
     """
     extract, asking = _asking(reader, stream)
-    window = extract.window_of(day)
-    with (
-        landing.writer(stream.id, day, run_id=run_id, window=window) as writer,
-        closing(asking.documents(extract)) as results,
-    ):
+    with closing(asking.documents(extract)) as results:
         for result in results:
             _keep(writer, result)
-        return writer.finish()
 
 
 def land_again(

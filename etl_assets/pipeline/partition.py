@@ -31,11 +31,11 @@ from etl_assets.failures import (
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
+    add_documents,
     asked_of,
     ensure_known_by_identifier,
     failed_items_of,
     land_again,
-    land_documents,
 )
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.staged import StagedPartition
@@ -186,30 +186,33 @@ class PartitionPipeline:
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
-        if isinstance(self.stream.extract, Documents):
-            return self._land_documents(self.client, day)
-        window = self.stream.extract.window_of(day)
-        with self.environment.landing.writer(
-            self.stream.id, day, run_id=self.run_id, window=window
-        ) as writer:
-            for page in self.client.pages(self.stream.extract, day):
-                writer.add(page.body, page.records)
-            landed = writer.finish()
-        log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
+        if self.retry is not None:
+            landed = self._land_again(self.client, day, self.retry.get(day, ()))
+        else:
+            landed = self._extract(self.client, day)
+        failed = len(landed.manifest.failed_items)
+        more = {"failed_items": failed} if failed else {}
+        log.info("extracted", records=landed.records, bytes=landed.raw_bytes, **more)
         return landed
 
-    def _land_documents(self, reader: Reader, day: date) -> LandedPartition:
+    def _extract(self, reader: Reader, day: date) -> LandedPartition:
+        extract = self.stream.extract
+        with self.environment.landing.writer(
+            self.stream.id, day, run_id=self.run_id, window=extract.window_of(day)
+        ) as writer:
+            if isinstance(extract, Documents):
+                add_documents(writer, reader, self.stream)
+            else:
+                for page in reader.pages(extract, day):
+                    writer.add(page.body, page.records)
+            return writer.finish()
+
+    def _land_again(self, reader: Reader, day: date, identifiers: Collection[str]) -> LandedPartition:
         landing = self.environment.landing
-        if self.retry is None:
-            landed = land_documents(reader, landing, self.stream, day, self.run_id)
-        else:
-            earlier = landing.latest(self.stream.id, day)
-            if earlier is None:
-                raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
-            landed = land_again(reader, landing, earlier, self.stream, self.run_id, self.retry.get(day, ()))
-        failed = len(landed.manifest.failed_items)
-        log.info("extracted", records=landed.records, bytes=landed.raw_bytes, failed_items=failed)
-        return landed
+        earlier = landing.latest(self.stream.id, day)
+        if earlier is None:
+            raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
+        return land_again(reader, landing, earlier, self.stream, self.run_id, identifiers)
 
     def _stage(self, prepared: Prepared) -> StagedPartition:
         if prepared.landed is None:

@@ -76,7 +76,7 @@ def account(attempts: list[Attempt]) -> list[KnownItem]:
     return [known[key] for key in sorted(known)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(ATTEMPTS, max_size=6))
 def test_the_account_is_right_after_any_attempts(attempts: list[Attempt]) -> None:
     with fresh_session() as (session, _):
