@@ -73,8 +73,10 @@ def retry_failed(
     selection: Annotated[
         list[str] | None, typer.Argument(help="Streams or sources; all when none is named.")
     ] = None,
-    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day. [default: any]")] = "",
-    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day, included. [default: any]")] = "",
+    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day. \\[default: any]")] = "",
+    last: Annotated[
+        str, typer.Option("--to", metavar="DAY", help="Last day, included. \\[default: any]")
+    ] = "",
     everything: Annotated[
         bool, typer.Option("--all", help="Also items whose failure does not pass by itself, such as 404.")
     ] = False,
@@ -84,8 +86,8 @@ def retry_failed(
 ) -> int:
     """Ask again for documents that failed, and for nothing else.
 
-    Everything else of their days comes from landing. Exit code 0 when none of these documents is missing any more, 1
-    when some are, 2 for wrong usage.
+    Everything else of their days comes from landing.
+    Exit code 0 when none of these documents is missing any more, 1 when some are, 2 for wrong usage.
     """
     from etl_assets.cli.terminal import make_console
     from etl_assets.settings import load_settings

@@ -290,6 +290,19 @@ def test_a_retry_keeps_what_it_was_not_asked_for(loading: Loading, library: Libr
     assert loading.select("SELECT title FROM library.papers WHERE paper_id = 'b'") == [("On b",)]
 
 
+def test_a_retry_that_is_refused_leaves_all_as_it_was(loading: Loading, library: Library) -> None:
+    library.tell({"b": DOWN, "d": DOWN})
+    loading.load(papers())
+    before, version = loading.items(), loading.landed().version
+    library.tell({"d": Reply(status=401)})
+    outcome = loading.retry(papers(), "b", "d")
+    assert (outcome.status, outcome.counts.extracted) == (Status.FAILED, 0)
+    assert loading.items() == before
+    assert loading.landed().version == version
+    assert loading.rows() == ["a", "c", "e"]
+    assert loading.select("SELECT status, loaded_rows FROM etl.partitions") == [("failed", 3)]
+
+
 def test_a_retry_needs_a_landed_day(loading: Loading) -> None:
     outcome = loading.retry(papers(), "a")
     assert outcome.status is Status.FAILED
