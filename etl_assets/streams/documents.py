@@ -41,7 +41,7 @@ def listed_in(path: str | Path) -> ListedIn:
     # Beside the stream's own file, because the working directory is another one for each way of starting.
     frame = inspect.currentframe()
     caller = frame.f_back if frame is not None else None
-    folder = Path(caller.f_code.co_filename).parent if caller is not None else Path()
+    folder = Path(caller.f_code.co_filename).absolute().parent if caller is not None else Path()
     return ListedIn(folder / path)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import FailedItem
 from etl_assets.warehouse.failed_items import FailedItems, KnownItem, Retry, known_items, record_failed_items
-from etl_assets_tests.warehouse.feeds import fresh_session
+from etl_assets.warehouse.session import Session
 
 FIRST = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DAYS = (date(2025, 1, 1), date(2025, 1, 2))
@@ -76,23 +77,37 @@ def account(attempts: list[Attempt]) -> list[KnownItem]:
     return [known[key] for key in sorted(known)]
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.lists(ATTEMPTS, max_size=6))
-def test_the_account_is_right_after_any_attempts(attempts: list[Attempt]) -> None:
-    with fresh_session() as (session, _):
+def test_the_account_is_right_after_any_attempts(session: Session) -> None:
+    connection = session.connection
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.lists(ATTEMPTS, max_size=6))
+    def check(attempts: list[Attempt]) -> None:
+        connection.execute("DELETE FROM etl.failed_items")
         for number, attempt in enumerate(attempts):
             failed = FailedItems(
                 "library", "papers", attempt.day, attempt.items(), f"run-{number}", attempt.published
             )
-            record_failed_items(session.connection, failed)
+            record_failed_items(connection, failed)
         expected = account(attempts)
-        assert known_items(session.connection, "library/papers", state=None) == expected
+        assert known_items(connection, "library/papers", state=None) == expected
         pending = [item for item in expected if item.is_pending]
-        assert known_items(session.connection, "library/papers") == pending
+        assert known_items(connection, "library/papers") == pending
         first_day = [item for item in pending if item.partition == DAYS[0]]
-        assert known_items(session.connection, "library/papers", [DAYS[0]]) == first_day
-        assert known_items(session.connection, "library/books", state=None) == []
-        for item in expected:
-            transient = item.failure_class != FailureClass.PERMANENT.value
-            taken = [choice.takes(item) for choice in (Retry.NONE, Retry.TRANSIENT, Retry.ALL)]
-            assert taken == [False, transient, True]
+        assert known_items(connection, "library/papers", [DAYS[0]]) == first_day
+        assert known_items(connection, "library/books", state=None) == []
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "taken"),
+    [
+        (FailureClass.TRANSIENT, [Retry.TRANSIENT, Retry.ALL]),
+        (FailureClass.RATE_LIMITED, [Retry.TRANSIENT, Retry.ALL]),
+        (FailureClass.PERMANENT, [Retry.ALL]),
+    ],
+)
+def test_what_a_retry_takes_up(failure_class: FailureClass, taken: list[Retry]) -> None:
+    (item,) = account([Attempt(DAYS[0], 0, {"a": failure_class}, published=True)])
+    assert [choice for choice in Retry if choice.takes(item)] == taken
