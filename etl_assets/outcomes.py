@@ -6,9 +6,11 @@ deciding them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from enum import StrEnum
+from typing import Any
 
 from etl_assets.failures import FailureClass
 
@@ -44,6 +46,7 @@ class Counts:
         deduplicated: Older versions of a key, or repeats of a row, within the partition itself.
         removed: Rows of the table that the load found to be gone: deleted in a change feed, or absent from a snapshot.
             They are none of the extracted rows, or counted among the loaded ones already.
+        failed_items: Documents that could not be had or read. They are none of the extracted rows.
     """
 
     extracted: int = 0
@@ -55,6 +58,7 @@ class Counts:
     unchanged: int = 0
     deduplicated: int = 0
     removed: int = 0
+    failed_items: int = 0
 
     @property
     def conserved(self) -> bool:
@@ -71,6 +75,43 @@ class FailureRecord:
     error_type: str
     message: str
     affects_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """One document of a partition that could not be had or read, though others could.
+
+    Attributes:
+        identifier: What it is asked for by.
+        stage: Where it failed: extract or stage.
+        failure_class: What may be done about it.
+        error_type: Name of the error.
+        message: One line.
+        attempted_at: When it was last tried, in UTC.
+        position: Its place in the order of the identifiers, from 0.
+    """
+
+    identifier: str
+    stage: str
+    failure_class: FailureClass
+    error_type: str
+    message: str
+    attempted_at: datetime
+    position: int
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FailedItem:
+        """Read what was written as JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is damaged.
+        """
+        item = cls(**value)
+        return replace(
+            item,
+            failure_class=FailureClass(item.failure_class),
+            attempted_at=datetime.fromisoformat(value["attempted_at"]).astimezone(UTC),
+        )
 
 
 @dataclass(frozen=True, slots=True)

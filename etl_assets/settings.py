@@ -65,6 +65,7 @@ class SourceSettings:
         token_variable: The environment variable that the token comes from.
         state_path: File that tells people how the source is doing; None to keep none.
         secrets: Further secrets by the end of their variable's name, such as `PASSWORD`.
+        identifiers: File of identifiers to use instead of the one that a stream of documents names.
     """
 
     url: str = field(repr=False)
@@ -73,6 +74,7 @@ class SourceSettings:
     token_variable: str
     state_path: Path | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    identifiers: Path | None = None
 
     def secret(self, suffix: str) -> Secret | None:
         """Look up a further secret by the end of its variable's name, such as `PASSWORD`; None where it is unset."""
@@ -277,6 +279,8 @@ class Settings:
         values = {
             suffix: _read(self.environment, f"ETL_{name.upper()}_{suffix}") for suffix in FURTHER_SECRETS
         }
+        identifiers_name = f"ETL_{name.upper()}_IDENTIFIERS"
+        identifiers = _read(self.environment, identifiers_name)
         return SourceSettings(
             url=url.rstrip("/") if url.startswith(("http://", "https://")) else url,
             token=Secret(token) if token else None,
@@ -284,6 +288,7 @@ class Settings:
             token_variable=token_name,
             state_path=self.state_dir / f"{name}.json",
             secrets={suffix: Secret(value) for suffix, value in values.items() if value},
+            identifiers=_folder(identifiers_name, identifiers) if identifiers else None,
         )
 
 

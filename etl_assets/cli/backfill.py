@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etl_assets.settings import Settings
     from etl_assets.streams.base import Stream
     from etl_assets.streams.discovery import StreamCatalogue
+    from etl_assets.warehouse.failed_items import Retry
     from etl_assets.warehouse.status import SequenceGap
 
 
@@ -90,6 +91,7 @@ def run_backfill(
     quiet: bool = False,
     confirm_empty: bool = False,
     replay: bool = False,
+    retry: Retry | None = None,
 ) -> BackfillResult:
     """Load days of streams, then rebuild the marts that read them.
 
@@ -101,6 +103,7 @@ def run_backfill(
         quiet: Show no progress.
         confirm_empty: Accept that days which hold rows become empty.
         replay: Load again from landing, without asking the source.
+        retry: Which failed documents to ask for again, all else being taken from landing.
 
     Raises:
         EtlError: If nothing could be begun.
@@ -128,7 +131,12 @@ def run_backfill(
     reporter = make_reporter(console, plan.days, quiet=quiet)
     try:
         runs, mart_rows = _execute(
-            settings, catalogue, plan.parts, marts, reporter, confirm_empty=confirm_empty, replay=replay
+            settings,
+            catalogue,
+            plan.parts,
+            marts,
+            reporter,
+            {"confirm_empty": confirm_empty, "replay": replay, **({"retry": retry} if retry else {})},
         )
     finally:
         reporter.close()
@@ -151,9 +159,7 @@ def _execute(
     parts: Sequence[Part],
     marts: Sequence[Any],
     reporter: CollectingReporter,
-    *,
-    confirm_empty: bool,
-    replay: bool,
+    options: dict[str, Any],
 ) -> tuple[list[RunResult], list[MartResultRow]]:
     # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
     from etl_assets.orchestration.instance import opened_instance
@@ -170,7 +176,7 @@ def _execute(
         _check_warehouse(settings)
         end_dead_runs(instance)
         runs = [
-            load_days(definitions, instance, part.streams, days, confirm_empty=confirm_empty, replay=replay)
+            load_days(definitions, instance, part.streams, days, **options)
             for part in parts
             for days in runs_of(part.days, settings.partitions_per_run)
         ]

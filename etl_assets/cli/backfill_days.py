@@ -5,10 +5,11 @@ What belongs here: leaving out what cannot be had any more, and saying so. What 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
+from etl_assets.cli.days import consecutive
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
 from etl_assets.streams.base import Stream
@@ -66,7 +67,9 @@ def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing,
         raise ConfigurationError("; ".join(notes), hint="nothing of it was landed while it lasted")
     return Plan(
         parts=[
-            Part(tuple(sharing), span) for possible, sharing in by_days.items() for span in _spans(possible)
+            Part(tuple(sharing), span)
+            for possible, sharing in by_days.items()
+            for span in consecutive(possible)
         ],
         days=counts,
         notes=notes,
@@ -76,14 +79,3 @@ def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing,
 def _can_be_had(stream: Stream, day: date, landing: Landing, now: datetime) -> bool:
     askable = stream.extract.askable(day)
     return askable is None or now < askable.end or landing.latest_version(stream.id, day) is not None
-
-
-def _spans(days: Iterable[date]) -> list[list[date]]:
-    """Cut days into spans without a gap, as a range run needs them."""
-    spans: list[list[date]] = []
-    for day in days:
-        if spans and day - spans[-1][-1] == timedelta(days=1):
-            spans[-1].append(day)
-        else:
-            spans.append([day])
-    return spans

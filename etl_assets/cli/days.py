@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from etl_assets.failures import ConfigurationError
@@ -44,3 +45,14 @@ def day_range(first: str, last: str) -> list[date]:
 def days_between(start: date, end: date) -> list[date]:
     """Give all days from one to the other, both included."""
     return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+
+
+def consecutive(days: Iterable[date]) -> list[list[date]]:
+    """Cut days, which are in order, into spans without a gap, as a range run needs them."""
+    spans: list[list[date]] = []
+    for day in days:
+        if spans and day - spans[-1][-1] == timedelta(days=1):
+            spans[-1].append(day)
+        else:
+            spans.append([day])
+    return spans

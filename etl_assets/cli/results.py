@@ -27,6 +27,7 @@ ROW_COUNTS = (
     "removed",
     "quarantined",
     "warned",
+    "failed_items",
 )
 SHOWN_DAYS = ("published", "withheld", "failed")
 SHOWN_ROWS = ("extracted", "loaded", "unchanged", "deduplicated", "quarantined")
@@ -160,6 +161,11 @@ def print_result(console: Console, result: BackfillResult) -> None:
         rows = (row.rows[name] for name in (*SHOWN_ROWS, *removing))
         table.add_row(row.stream, *(f"{number:,}" for number in (*days, *rows)))
     console.print(table)
+    for row in result.streams:
+        if failed := row.rows["failed_items"]:
+            console.print(
+                f"{row.stream}: {failed:,} items failed; etl-assets retry-failed asks for them again"
+            )
     for mart in result.marts:
         text = mart.failure or f"{mart.dates:,} dates rebuilt, {mart.rows:,} rows in the table"
         console.print(f"marts/{mart.mart}: {text}", markup=False, highlight=False)

@@ -6,12 +6,13 @@ What belongs here: its fields, and reading and writing them as JSON. What does n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
 
+from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
 FORMAT_VERSION = 1
@@ -29,6 +30,8 @@ class PageEntry:
         crc32: Check sum of the body, so that damage is seen before a page is handed out.
         request: Name of the request that it answers, without secrets; empty where there was none.
         headers: Those of the answer's headers that are needed to ask for it again only if it has changed.
+        identifier: What a document was asked for by.
+        format: Name of the format that a document came in.
     """
 
     offset: int
@@ -38,6 +41,17 @@ class PageEntry:
     crc32: int
     request: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    identifier: str | None = None
+    format: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the fields that say something: the optional ones would be most of a manifest with thousands of pages."""
+        values = ((each, getattr(self, each.name)) for each in fields(self))
+        return {each.name: value for each, value in values if value or _is_required(each)}
+
+
+def _is_required(each: Field[Any]) -> bool:
+    return each.default is MISSING and each.default_factory is MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,7 @@ class Manifest:
         finished_at: When it ended, in UTC.
         sha256: Digest over the bodies of all pages in order, uncompressed.
         pages: The answers, in order.
+        failed_items: Documents that could not be had, in order.
     """
 
     stream_id: str
@@ -65,6 +80,7 @@ class Manifest:
     finished_at: datetime
     sha256: str
     pages: tuple[PageEntry, ...]
+    failed_items: tuple[FailedItem, ...] = ()
 
     @property
     def records(self) -> int:
@@ -96,8 +112,10 @@ class Manifest:
             "raw_bytes": self.raw_bytes,
             "compressed_bytes": self.compressed_bytes,
             "sha256": self.sha256,
-            "pages": self.pages,
+            "pages": [page.as_json() for page in self.pages],
         }
+        if self.failed_items:
+            value["failed_items"] = self.failed_items
         return orjson.dumps(value, option=orjson.OPT_INDENT_2)
 
     @classmethod
@@ -122,6 +140,7 @@ class Manifest:
                 finished_at=_instant(value, "finished_at"),
                 sha256=_text(value, "sha256"),
                 pages=tuple(PageEntry(**page) for page in value["pages"]),
+                failed_items=tuple(FailedItem.from_json(item) for item in value.get("failed_items", ())),
             )
             totals = (manifest.records, manifest.raw_bytes, manifest.compressed_bytes)
         except (KeyError, TypeError) as error:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from etl_assets.landing.landed import LandedPartition
 from etl_assets.landing.manifest import Manifest, PageEntry
 from etl_assets.landing.pages import PAGES_FILE, codec
 from etl_assets.landing.partial import JOURNAL_FILE, PARTIAL_FOLDER, Journal, discard_partial, take_up
+from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
 __all__ = ["PAGES_FILE", "LandedPartition", "Landing", "LandingWriter"]
@@ -154,6 +155,7 @@ class LandingWriter:
         self._window = window
         self._request = request
         self._codec = codec()
+        self._failed_items: list[FailedItem] = []
         self._done = False
         self._home = landing.partition_path(stream_id, day)
         try:
@@ -186,6 +188,8 @@ class LandingWriter:
         request: str = "",
         headers: Mapping[str, str] | None = None,
         resume: str | None = None,
+        identifier: str | None = None,
+        format: str | None = None,
     ) -> None:
         """Append one answer.
 
@@ -195,6 +199,8 @@ class LandingWriter:
             request: Name of the request that it answers, without secrets.
             headers: Headers of the answer that are needed to ask for it again.
             resume: Where the next one is, if the source can be asked to go on there another time.
+            identifier: What a document was asked for by.
+            format: Name of the format that a document came in.
 
         Raises:
             StorageFullError: If the disk ran full.
@@ -202,7 +208,15 @@ class LandingWriter:
         compressed = self._codec.compress(body, asbytes=True)
         offset = self._pages[-1].offset + self._pages[-1].compressed_bytes if self._pages else 0
         page = PageEntry(
-            offset, len(compressed), len(body), records, zlib.crc32(body), request, dict(headers or {})
+            offset=offset,
+            compressed_bytes=len(compressed),
+            raw_bytes=len(body),
+            records=records,
+            crc32=zlib.crc32(body),
+            request=request,
+            headers=dict(headers or {}),
+            identifier=identifier,
+            format=format,
         )
         try:
             self._file.write(compressed)
@@ -214,12 +228,17 @@ class LandingWriter:
         self._digest.update(body)
 
     def start_again(self) -> None:
-        """Forget all pages so far, those of an extraction that was cut short included."""
+        """Forget all that came so far, that of an extraction that was cut short included."""
         self._drop()
+        self._failed_items.clear()
         try:
             self._start()
         except OSError as error:
             raise self._failure(error) from error
+
+    def note_failed(self, item: FailedItem) -> None:
+        """Put on record that a document could not be had."""
+        self._failed_items.append(item)
 
     def finish(self) -> LandedPartition:
         """Make the version visible, flushed to disk.
@@ -294,6 +313,7 @@ class LandingWriter:
             finished_at=finished_at,
             sha256=self._digest.hexdigest(),
             pages=tuple(self._pages),
+            failed_items=tuple(self._failed_items),
         )
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -315,8 +335,9 @@ class LandingWriter:
             return None  # a damaged version is what a new extraction is there to heal
         if older is None or older.sha256 != self._digest.hexdigest() or older.window != self._window:
             return None
-        lengths = [page.raw_bytes for page in self._pages]
-        if [page.raw_bytes for page in older.manifest.pages] != lengths or not older.is_intact():
+        if self._failed_items or older.manifest.failed_items:
+            return None  # each attempt at an item counts
+        if _contents(older.manifest.pages) != _contents(self._pages) or not older.is_intact():
             return None
         return older
 
@@ -359,3 +380,8 @@ class LandingWriter:
     def _place(self) -> dict[str, str]:
         source = self._stream_id.partition("/")[0]
         return {"source": source, "stream": self._stream_id, "partition": self._day.isoformat()}
+
+
+def _contents(pages: Sequence[PageEntry]) -> list[tuple[int, str | None, str | None]]:
+    """What tells pages apart whose bytes, one after the other, are the same."""
+    return [(page.raw_bytes, page.identifier, page.format) for page in pages]

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.observability.logging import mirror_to_dagster
+from etl_assets.orchestration.failed_items import retry_config, to_retry
 from etl_assets.orchestration.keys import DAILY_TAG, DAILY_TAG_VALUE, Layer, asset_key, source_pool
 from etl_assets.orchestration.outcome_events import (
     check_evaluations,
@@ -71,7 +72,7 @@ def build_stream_assets(stream: Stream, options: StreamAssetOptions) -> dg.Asset
         backfill_policy=dg.BackfillPolicy.multi_run(options.partitions_per_run),
         retry_policy=options.retry_policy,
         pool=source_pool(stream.source.name),
-        config_schema=_OP_CONFIG,
+        config_schema={**_OP_CONFIG, **retry_config(stream)},
         required_resource_keys={WAREHOUSE, PROGRESS, stream.source.name},
         can_subset=True,
     )
@@ -191,13 +192,15 @@ def _run(
         days = [day for day in days if day not in done]
     opened = source.open(stream.source) if Stage.EXTRACT in stages else nullcontext()
     with opened as reader:
+        config = context.op_execution_context.op_config
         pipeline = PartitionPipeline(
             environment=environment,
             stream=stream,
             stages=stages,
             run_id=context.run.run_id,
             client=reader,
-            confirm_empty=context.op_execution_context.op_config["confirm_empty"],
+            confirm_empty=config["confirm_empty"],
+            retry=to_retry(config, environment, stream, days),
         )
         fresh = list(
             run_partitions(pipeline, days, reporter=resources.progress, threads=stream.source.concurrency)

@@ -15,8 +15,10 @@ from dagster import DagsterInstance
 
 from etl_assets.marts.catalogue import Mart
 from etl_assets.orchestration.dead_runs import process_tags
+from etl_assets.orchestration.failed_items import RETRY_FAILED
 from etl_assets.orchestration.keys import Layer, asset_key, mart_key
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.failed_items import Retry
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -55,6 +57,7 @@ def load_days(
     *,
     confirm_empty: bool = False,
     replay: bool = False,
+    retry: Retry = Retry.NONE,
 ) -> RunResult:
     """Load consecutive days of streams in one run.
 
@@ -65,12 +68,13 @@ def load_days(
         days: Consecutive days.
         confirm_empty: Accept that days which hold rows become empty.
         replay: Load again from landing, without asking the source.
+        retry: Whether to ask only for documents that failed; the streams must be ones of documents then.
     """
+    options: dict[str, Any] = {"confirm_empty": confirm_empty}
+    if retry is not Retry.NONE:
+        options[RETRY_FAILED] = retry.value
     config: dict[str, Any] = {
-        "ops": {
-            f"load_{stream.source.name}__{stream.name}": {"config": {"confirm_empty": confirm_empty}}
-            for stream in streams
-        }
+        "ops": {f"load_{stream.source.name}__{stream.name}": {"config": options} for stream in streams}
     }
     if len(days) == 1:
         partition: dict[str, Any] = {"partition_key": days[0].isoformat()}

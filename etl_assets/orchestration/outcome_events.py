@@ -39,6 +39,7 @@ def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadat
         return {
             "dagster/partition_row_count": dg.IntMetadataValue(counts.extracted),
             **known_size,
+            **({"failed_items": dg.IntMetadataValue(counts.failed_items)} if counts.failed_items else {}),
             "landing_version": dg.TextMetadataValue(outcome.landing_version or ""),
             "seconds": seconds,
         }

@@ -16,10 +16,18 @@ import structlog
 from etl_assets.failures import FailureClass, LandingError, SourceError
 from etl_assets.landing.earlier import EarlierAnswers
 from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.pipeline.documents import add_documents
 from etl_assets.sources.base import Reader
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Documents, Stream
 
 log = structlog.get_logger(__name__)
+
+
+def log_extracted(landed: LandedPartition) -> None:
+    """Tell of a landed partition."""
+    failed = len(landed.manifest.failed_items)
+    more = {"failed_items": failed} if failed else {}
+    log.info("extracted", records=landed.records, bytes=landed.raw_bytes, **more)
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,12 @@ class Extraction:
         with self.landing.writer(
             self.stream.id, day, run_id=self.run_id, window=window, request=request
         ) as writer:
-            self._read(day, writer)
+            if isinstance(self.stream.extract, Documents):
+                add_documents(writer, self.reader, self.stream)
+            else:
+                self._read(day, writer)
             landed = writer.finish()
-        log.info("extracted", records=landed.records, bytes=landed.raw_bytes)
+        log_extracted(landed)
         return landed
 
     def _read(self, day: date, writer: LandingWriter) -> None:

@@ -6,10 +6,11 @@ not: running many of them (`etl_assets.pipeline.run`).
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -30,9 +31,15 @@ from etl_assets.failures import (
     is_disk_full,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
-from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
+from etl_assets.outcomes import Counts, FailedItem, FailureRecord, PartitionOutcome, Status
+from etl_assets.pipeline.documents import (
+    asked_of,
+    ensure_known_by_identifier,
+    failed_items_of,
+    land_again,
+)
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.extraction import Extraction
+from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
@@ -76,6 +83,18 @@ class Prepared:
     lock: FileLock | None = None
     personal: bool = False
 
+    @property
+    def failed_items(self) -> tuple[FailedItem, ...]:
+        """Documents that could not be had or read, in order."""
+        return failed_items_of(self.landed, self.staged)
+
+    @property
+    def counts(self) -> Counts:
+        """What is known of its rows so far."""
+        extracted = self.landed.records if self.landed else 0
+        counts = self.staged.counts if self.staged else Counts(extracted=extracted)
+        return replace(counts, failed_items=len(self.failed_items))
+
     def release(self) -> None:
         """Let other runs have the partition."""
         if self.lock is not None:
@@ -109,6 +128,7 @@ class PartitionPipeline:
         client: Reads the opened source; needed for `EXTRACT`.
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
         now: The clock, for days that can be asked for only for a while.
+        retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
     """
 
     environment: Environment
@@ -118,6 +138,7 @@ class PartitionPipeline:
     client: Reader | None = None
     confirm_empty: bool = False
     now: Callable[[], datetime] = utc_now
+    retry: Mapping[date, Collection[str]] | None = None
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -181,6 +202,8 @@ class PartitionPipeline:
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
+        if self.retry is not None:
+            return self._land_again(self.client, day, self.retry.get(day, ()))
         extraction = Extraction(
             landing=self.environment.landing,
             stream=self.stream,
@@ -190,6 +213,15 @@ class PartitionPipeline:
             now=self.now,
         )
         return extraction.land(day)
+
+    def _land_again(self, reader: Reader, day: date, identifiers: Collection[str]) -> LandedPartition:
+        landing = self.environment.landing
+        earlier = landing.latest(self.stream.id, day)
+        if earlier is None:
+            raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
+        landed = land_again(reader, landing, earlier, self.stream, self.run_id, identifiers)
+        log_extracted(landed)
+        return landed
 
     def _stage(self, prepared: Prepared, pseudonymiser: Pseudonymiser) -> StagedPartition:
         if prepared.landed is None:
@@ -203,6 +235,7 @@ class PartitionPipeline:
             code_version,
             pseudonymiser,
         )
+        ensure_known_by_identifier(self.stream, staged, prepared.landed)
         log.info(
             "staged",
             extracted=staged.counts.extracted,
@@ -213,7 +246,8 @@ class PartitionPipeline:
         return staged
 
     def _request(self, prepared: Prepared, staged: StagedPartition) -> CommitRequest:
-        verdict, message = decide(staged.counts, staged.violations, self.stream.budget)
+        counts, failed_items = prepared.counts, prepared.failed_items
+        verdict, message = decide(counts, staged.violations, self.stream.budget)
         landed = prepared.landed
         return CommitRequest(
             stream=self.stream,
@@ -223,10 +257,12 @@ class PartitionPipeline:
             message=message,
             rows=staged.rows,
             quarantine=staged.quarantine if staged.counts.quarantined else None,
-            counts=staged.counts,
+            counts=counts,
             warnings=staged.warnings,
             violations=staged.violations,
-            content_hash=staged.content_hash,
+            content_hash=_content_hash(staged, failed_items),
+            failed_items=failed_items,
+            asked=asked_of(landed),
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
             contract_version=self._pseudonymiser.contract_version,
@@ -238,7 +274,7 @@ class PartitionPipeline:
 
     def _outcome(self, prepared: Prepared, result: CommitResult | None) -> PartitionOutcome:
         staged, landed, failure = prepared.staged, prepared.landed, prepared.failure
-        counts = staged.counts if staged else Counts(extracted=landed.records if landed else 0)
+        counts = prepared.counts
         status, message = Status.DONE, ""
         if failure is not None:
             status, message = Status.FAILED, failure.message
@@ -298,6 +334,16 @@ def record_failure(stage: Stage, error: Exception, *, may_tell_data: bool = Fals
         message=" ".join(message.split()),
         affects_all=_affects_all(error),
     )
+
+
+def _content_hash(staged: StagedPartition, failed_items: tuple[FailedItem, ...]) -> str:
+    """Identify what is to be loaded: a snapshot's outcome depends on the documents that failed as well."""
+    if not failed_items:
+        return staged.content_hash
+    digest = hashlib.sha256(staged.content_hash.encode())
+    for item in failed_items:
+        digest.update(b"\0" + item.identifier.encode())
+    return digest.hexdigest()
 
 
 def _affects_all(error: Exception) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 from statistics import median
 
@@ -99,17 +99,6 @@ def plan(
         return [_plan_of(environment, stream, days, {}, None, reasons) for stream in streams]
     with environment.warehouse.read("plan") as connection:
         return [_plan(environment, connection, stream, days, reasons) for stream in streams]
-
-
-def ranges_of(days: Iterable[date]) -> list[tuple[date, date]]:
-    """Give days as ranges of consecutive ones, both ends included."""
-    ranges: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if ranges and day - ranges[-1][1] == timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return ranges
 
 
 def _plan(

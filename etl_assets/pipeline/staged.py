@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from etl_assets.failures import EtlError
 from etl_assets.landing.files import atomic_directory
-from etl_assets.outcomes import Counts
+from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.streams.base import Stream
 
 ROW_COLUMN = "_row"
@@ -51,6 +51,7 @@ class StagedPartition:
         warnings: Warned rows per rule.
         content_hash: SHA-256 over both files; equal input gives equal hashes.
         preview: First good rows as a Markdown table, personal data masked; empty when there are none.
+        failed_items: Landed documents that could not be read, in order.
     """
 
     directory: Path
@@ -59,6 +60,7 @@ class StagedPartition:
     warnings: dict[str, int]
     content_hash: str
     preview: str
+    failed_items: tuple[FailedItem, ...] = ()
 
     @property
     def rows(self) -> Path:
@@ -128,6 +130,7 @@ def _load(directory: Path) -> StagedPartition | None:
             warnings=dict(manifest["warnings"]),
             content_hash=manifest["content_hash"],
             preview=manifest["preview"],
+            failed_items=tuple(FailedItem.from_json(item) for item in manifest.get("failed_items", ())),
         )
         intact = hash_of(staged.rows, staged.quarantine) == staged.content_hash
     except (OSError, ValueError, KeyError, TypeError):

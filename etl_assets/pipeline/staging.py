@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from etl_assets.failures import EtlError, TransformError, describe_unexpected
 from etl_assets.landing.store import LandedPartition
-from etl_assets.outcomes import Counts
+from etl_assets.outcomes import Counts, FailedItem
+from etl_assets.pipeline.documents import records_of
 from etl_assets.pipeline.staged import (
     MANIFEST_FILE,
     QUARANTINE_FILE,
@@ -39,7 +40,6 @@ from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
 from etl_assets.quality.split import split_rows
-from etl_assets.sources.decode import decode
 from etl_assets.streams.base import Extract, Stream
 
 CHUNK_ROWS = 20_000
@@ -86,11 +86,13 @@ class _Chunk:
     first_row: int
 
 
-def _chunks(landed: LandedPartition, extract: Extract) -> Iterator[_Chunk]:
+def _chunks(
+    landed: LandedPartition, extract: Extract, note_failed: Callable[[FailedItem], None]
+) -> Iterator[_Chunk]:
     """Read landed pages and hand them on in chunks of about `CHUNK_ROWS` records; an empty partition is one chunk."""
     waiting: list[Any] = []
     first_row = 0
-    for records in decode(landed.pages(), extract):
+    for records in records_of(landed, extract, note_failed):
         waiting.extend(records)
         while len(waiting) >= CHUNK_ROWS:
             yield _Chunk(waiting[:CHUNK_ROWS], first_row)
@@ -113,6 +115,7 @@ class _Staging:
         self.quarantine = pq.ParquetWriter(self.quarantine_path, QUARANTINE_SCHEMA, compression="zstd")
         self.violations: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
+        self.failed_items: list[FailedItem] = []
         self.seen = SeenValues()
         self.preview = ""
         self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
@@ -150,7 +153,7 @@ def _write(
 ) -> None:
     staging = _Staging(directory, contract, pseudonymiser)
     try:
-        for chunk in _chunks(landed, stream.extract):
+        for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
             staging.chunks += 1
     finally:
@@ -162,6 +165,7 @@ def _write(
         "warnings": dict(sorted(staging.warnings.items())),
         "content_hash": hash_of(*files),
         "preview": staging.preview,
+        "failed_items": staging.failed_items,
     }
     (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 

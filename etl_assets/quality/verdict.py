@@ -7,18 +7,26 @@ from collections.abc import Mapping
 from etl_assets.outcomes import Counts, Status
 from etl_assets.streams.base import ErrorBudget
 
+_FROM_MILD_TO_HARD = (Status.PUBLISHED, Status.PUBLISHED_WITH_WARNINGS, Status.WITHHELD)
+
 
 def decide(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -> tuple[Status, str]:
-    """Judge a staged partition by the share of its rows that were quarantined.
+    """Judge a staged partition by the share of its rows that were quarantined, and of its items that failed.
 
     Args:
-        counts: With extracted, quarantined and warned filled.
+        counts: With extracted, quarantined, warned and failed items filled.
         violations: Quarantined rows per rule.
         budget: The shares that are tolerated.
 
     Returns:
         The verdict and, unless it is to publish plainly, why.
     """
+    judged = (_judge_rows(counts, violations, budget), _judge_items(counts, budget))
+    verdict = max((status for status, _ in judged), key=_FROM_MILD_TO_HARD.index)
+    return verdict, "; ".join(message for _, message in judged if message)
+
+
+def _judge_rows(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -> tuple[Status, str]:
     share = counts.quarantined / counts.extracted if counts.extracted else 0.0
     if share > budget.fail:
         return Status.WITHHELD, (
@@ -30,6 +38,17 @@ def decide(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -
             f"{counts.quarantined} of {counts.extracted} rows ({share:.1%}) broke the contract: {_top(violations)}"
         )
     return Status.PUBLISHED, ""
+
+
+def _judge_items(counts: Counts, budget: ErrorBudget) -> tuple[Status, str]:
+    if not counts.failed_items:
+        return Status.PUBLISHED, ""
+    items = counts.extracted + counts.failed_items
+    share = counts.failed_items / items
+    message = f"{counts.failed_items} of {items} items ({share:.1%}) failed"
+    if share > budget.fail:
+        return Status.WITHHELD, f"{message}, more than the budget of {budget.fail:.0%}; see etl.failed_items"
+    return Status.PUBLISHED_WITH_WARNINGS, f"{message}; see etl.failed_items"
 
 
 def _top(violations: Mapping[str, int], most: int = 3) -> str:

@@ -73,6 +73,7 @@ class AnswerReader:
         *,
         method: str = "GET",
         conditional: bool = False,
+        decode: Callable[[bytes], Any] = parse_body,
     ) -> Answer:
         """Read an answer to its end.
 
@@ -82,6 +83,7 @@ class AnswerReader:
             deadline: When to give up, on the monotonic clock.
             method: How it was asked for.
             conditional: Whether it was asked for only if it has changed; the answer may then be without a body.
+            decode: Decodes the body; raises an `EtlError` when that cannot be done.
 
         Raises:
             SourceError: If it is not a good one.
@@ -97,7 +99,7 @@ class AnswerReader:
             )
         body = self._body(response, path, self.maximum_body_bytes, deadline)
         try:
-            decoded = parse_body(body)
+            decoded = decode(body)
         except EtlError as error:
             raise SourceError(
                 f"{self.source.name} sent an unusable answer to {method} {path}: {error.message}",

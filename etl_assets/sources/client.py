@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, unquote_plus
@@ -28,6 +28,7 @@ from etl_assets.sources.circuit import Circuit, CircuitState
 from etl_assets.sources.http_failures import failure_of_exception, permanent
 from etl_assets.sources.oauth import TokenKeeper
 from etl_assets.sources.pace import pace_of
+from etl_assets.sources.records import parse_body
 from etl_assets.sources.retry import with_repeats
 from etl_assets.sources.statistics import RequestStatistics
 from etl_assets.streams.authentication import OAuth2ClientCredentials
@@ -43,6 +44,18 @@ any size. Pages of 10,000 records are about 3 MB."""
 
 MAXIMUM_REDIRECTS = 5
 USER_AGENT = "etl-assets"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How an answer is asked for, beside its address: further headers, and what makes something of its body."""
+
+    headers: Mapping[str, str]
+    decode: Callable[[bytes], Any]
+
+    @property
+    def is_conditional(self) -> bool:
+        return any(name.lower().startswith("if-") for name in self.headers)
 
 
 class SourceClient:
@@ -143,6 +156,8 @@ class SourceClient:
         parameters: Mapping[str, str] | None = None,
         *,
         conditions: Mapping[str, str] | None = None,
+        accept: str | None = None,
+        decode: Callable[[bytes], Any] = parse_body,
     ) -> Answer:
         """Ask for a path, again after transient failures.
 
@@ -151,13 +166,16 @@ class SourceClient:
             parameters: Request parameters, added to those that the address has.
             conditions: Request headers that ask for the answer only if it has changed; `Answer.not_modified` then
                 tells whether it has not.
+            accept: Media types that are asked for; JSON where not given.
+            decode: Decodes the body; an `EtlError` that it raises makes the answer a bad one.
 
         Raises:
             SourceError: If there was no good answer; its class tells whether another try may help.
         """
         url = self._credentials.strip(self._addresses.below(path_or_url, parameters))
+        asking = _Asking({**({"accept": accept} if accept is not None else {}), **(conditions or {})}, decode)
         answer, attempts = with_repeats(
-            lambda seconds: self._send(url, time.monotonic() + seconds, conditions or {}),
+            lambda seconds: self._send(url, time.monotonic() + seconds, asking),
             self.source.retry,
             self.statistics,
             slots=self._slots,
@@ -181,12 +199,12 @@ class SourceClient:
         url = self._addresses.join(address, seen_from=self._addresses.join(answer.url))
         return str(self._credentials.strip(url))
 
-    def _send(self, asked: httpx.URL, deadline: float, conditions: Mapping[str, str]) -> Answer:
+    def _send(self, url: httpx.URL, deadline: float, asking: _Asking) -> Answer:
         if self._tokens is None:
-            return self._follow(asked, deadline, self._credentials.headers, conditions)
+            return self._follow(url, deadline, self._credentials.headers, asking)
         token = self._tokens.token()
         try:
-            return self._follow(asked, deadline, {"authorization": f"Bearer {token}"}, conditions)
+            return self._follow(url, deadline, {"authorization": f"Bearer {token}"}, asking)
         except SourceError as error:
             if error.status != httpx.codes.UNAUTHORIZED:
                 raise
@@ -195,23 +213,25 @@ class SourceClient:
         self._tokens.refused(token)
         token = self._tokens.token()
         self.statistics.request(repeat=True)
-        return self._follow(asked, deadline, {"authorization": f"Bearer {token}"}, conditions)
+        return self._follow(url, deadline, {"authorization": f"Bearer {token}"}, asking)
 
     def _follow(
-        self,
-        asked: httpx.URL,
-        deadline: float,
-        credentials: Mapping[str, str],
-        conditions: Mapping[str, str],
+        self, asked: httpx.URL, deadline: float, credentials: Mapping[str, str], asking: _Asking
     ) -> Answer:
-        url, headers = asked, {**conditions, **credentials}
+        url, headers = asked, {**asking.headers, **credentials}
         for _ in range(MAXIMUM_REDIRECTS + 1):
             with (
                 self._asking("GET", asked.path),
                 self._http.stream("GET", self._credentials.add_to(url), headers=headers) as response,
             ):
                 if not response.has_redirect_location:
-                    return self._reader.read(response, asked.path, deadline, conditional=bool(conditions))
+                    return self._reader.read(
+                        response,
+                        asked.path,
+                        deadline,
+                        conditional=asking.is_conditional,
+                        decode=asking.decode,
+                    )
                 target = response.headers["location"]
             url = self._credentials.strip(self._addresses.join(target, seen_from=url))
         name = self.source.name

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.client import SourceClient
+from etl_assets.sources.documents import Results, Wanted, fetch_documents
+from etl_assets.sources.identifiers import identifiers_of
 from etl_assets.sources.rest import extract_pages
 from etl_assets.sources.watch import SourceWatch
-from etl_assets.streams.base import Extract, Rest, RestSource
+from etl_assets.streams.base import Documents, Extract, Rest, RestSource
 
 
 class RestReader(Reader):
@@ -32,6 +34,7 @@ class RestReader(Reader):
         self, source: RestSource, settings: SourceSettings, watch: SourceWatch | None = None
     ) -> None:
         self._watch = watch or SourceWatch(source, settings.state_path)
+        self._identifiers = settings.identifiers
         self.client = SourceClient(
             source,
             settings.url,
@@ -55,3 +58,9 @@ class RestReader(Reader):
         """See `Reader`: each page is an answer as it came, now or when it was landed."""
         rest = expect(extract, Rest)
         return extract_pages(self.client, rest, rest.window_of(day), earlier)
+
+    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
+        """See `etl_assets.sources.documents.DocumentReader`."""
+        if wanted is None:
+            wanted = enumerate(identifiers_of(extract, self._identifiers))
+        return fetch_documents(self.client, extract, wanted)

@@ -33,6 +33,7 @@ from etl_assets.streams.contract import (
     row_rule,
     rule,
 )
+from etl_assets.streams.documents import DocumentFormat, Documents, check_documents, listed_in
 from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParameters
 from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
 from etl_assets.streams.paging_cursors import AfterSequence, Cursor
@@ -62,6 +63,8 @@ __all__ = [
     "Decimal2",
     "Decimal3",
     "Decimal6",
+    "DocumentFormat",
+    "Documents",
     "ErrorBudget",
     "Extract",
     "Field",
@@ -88,6 +91,7 @@ __all__ = [
     "Timestamp",
     "Window",
     "WindowParameters",
+    "listed_in",
     "row_rule",
     "rule",
 ]
@@ -96,7 +100,11 @@ RESERVED_SCHEMAS = frozenset({"etl", "marts", "main", "pg_catalog", "information
 
 Transform = Callable[[pd.DataFrame], pd.DataFrame]
 
-_EXTRACT_OF: dict[type[Source], type[Extract]] = {RestSource: Rest, FileSource: Files, SqlSource: Sql}
+_EXTRACT_OF: dict[type[Source], tuple[type[Extract], ...]] = {
+    RestSource: (Rest, Documents),
+    FileSource: (Files,),
+    SqlSource: (Sql,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +134,8 @@ class Stream:
             in the source's JSON), returns one with the contract's columns and the same index.
         write: How rows enter the table.
         window_column: Timestamp column by which the source assigns a row to a day; a row outside the asked window is
-            quarantined, and `_partition` is taken from it. Only a snapshot, and an extraction of the whole present, can
-            do without; the latter must.
+            quarantined, and `_partition` is taken from it. Only a snapshot, documents, and an extraction of the whole
+            present can do without; the latter two must. Of merged documents it is taken from the business date.
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
@@ -166,7 +174,7 @@ class Stream:
             self.write,
             self.window_column,
             self.business_date,
-            windowed=not _is_whole_present(self.extract),
+            windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
 
     @property
@@ -178,9 +186,12 @@ class Stream:
         wanted = _EXTRACT_OF[type(self.source)]
         if not isinstance(self.extract, wanted):
             raise ConfigurationError(
-                f"{self.id}: a {type(self.source).__name__} is read with {wanted.__name__}, "
+                f"{self.id}: a {type(self.source).__name__} is read with "
+                f"{' or '.join(kind.__name__ for kind in wanted)}, "
                 f"not with {type(self.extract).__name__}"
             )
+        if isinstance(self.extract, Documents):
+            check_documents(self.id, self.write)
         if isinstance(self.extract, Rest) and (
             not self.extract.path.startswith("/") or "//" in self.extract.path
         ):

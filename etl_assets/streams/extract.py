@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 from etl_assets.failures import ConfigurationError
+from etl_assets.streams.documents import Documents
 from etl_assets.streams.paging import Paginator
 from etl_assets.streams.windows import Window
 
@@ -222,5 +223,5 @@ class Sql:
         return None
 
 
-Extract = Rest | Files | Sql
+Extract = Rest | Files | Sql | Documents
 """Any way of asking."""

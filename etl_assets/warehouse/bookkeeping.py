@@ -61,7 +61,16 @@ _VERSION_2 = (
     "COMMENT ON TABLE etl.sequence_gaps IS 'Missing numbers of a change feed, between the two given ones.'",
     "COMMENT ON TABLE etl.snapshots IS 'Days whose snapshot has been loaded.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    "ALTER TABLE etl.loads ADD COLUMN failed_items BIGINT DEFAULT 0",
+    "ALTER TABLE etl.partitions ADD COLUMN failed_items BIGINT DEFAULT 0",
+    """CREATE TABLE etl.failed_items (
+        source VARCHAR, stream VARCHAR, partition DATE, identifier VARCHAR, stage VARCHAR, error_type VARCHAR,
+        failure_class VARCHAR, message VARCHAR, attempts BIGINT, first_attempt_at TIMESTAMP,
+        last_attempt_at TIMESTAMP, state VARCHAR, run_id VARCHAR)""",
+    "COMMENT ON TABLE etl.failed_items IS 'Documents that could not be had or read: pending, or resolved since.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

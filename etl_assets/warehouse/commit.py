@@ -13,10 +13,11 @@ from pathlib import Path
 import duckdb
 
 from etl_assets.failures import FailureClass, PartitionWithheld, WarehouseError
-from etl_assets.outcomes import Counts, Status
-from etl_assets.streams.base import Stream
+from etl_assets.outcomes import Counts, FailedItem, Status
+from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.dispositions.base import Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
+from etl_assets.warehouse.failed_items import FailedItems, record_failed_items
 from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry, as_json
 from etl_assets.warehouse.quarantine import BadRows, record_bad_rows
 from etl_assets.warehouse.schema import TableLayout
@@ -48,6 +49,8 @@ class CommitRequest:
         code_version: Version of the code.
         seconds: Time per stage so far.
         confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
+        failed_items: Documents that could not be had or read.
+        asked: Identifiers of all documents that were asked for.
         loaded_at: When; aware.
     """
 
@@ -69,6 +72,8 @@ class CommitRequest:
     code_version: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     confirm_empty: bool = False
+    failed_items: tuple[FailedItem, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.verdict.is_published or self.verdict is Status.WITHHELD):
@@ -122,6 +127,7 @@ def commit_partition(
         loaded_at=naive_utc(request.loaded_at),
         confirmed=request.confirm_empty,
         restates=_restates(ledger, request),
+        asked=request.asked,
     )
     if request.counts.staged and request.rows is None:
         raise WarehouseError(f"{request.what}: {request.counts.staged} staged rows, but no file of them")
@@ -135,6 +141,7 @@ def commit_partition(
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message)
     _record_quarantine(connection, request, published=True)
+    _record_failed_items(connection, request, published=True)
     counts = replace(
         request.counts,
         loaded=applied.loaded,
@@ -188,6 +195,7 @@ def _withhold(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, request: CommitRequest, message: str
 ) -> CommitResult:
     _record_quarantine(connection, request, published=False)
+    _record_failed_items(connection, request, published=False)
     ledger.record_outcome(_outcome(request, Status.WITHHELD, request.counts, message))
     return CommitResult(Status.WITHHELD, request.counts, message, None, (), unchanged_content=False)
 
@@ -213,6 +221,24 @@ def _record_quarantine(
             f"{request.what}: {request.counts.quarantined} rows were quarantined, "
             f"but the staged file holds {found}"
         )
+
+
+def _record_failed_items(
+    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool
+) -> None:
+    if not isinstance(request.stream.extract, Documents):
+        return
+    record_failed_items(
+        connection,
+        FailedItems(
+            source=request.stream.source.name,
+            stream=request.stream.name,
+            partition=request.partition,
+            items=request.failed_items,
+            run_id=request.run_id,
+            published=published,
+        ),
+    )
 
 
 def _check_conservation(request: CommitRequest, applied: Applied, counts: Counts) -> None:
@@ -275,6 +301,7 @@ def _outcome(request: CommitRequest, status: Status, counts: Counts, message: st
         loaded_rows=None if withheld else counts.loaded + counts.unchanged,
         quarantined=counts.quarantined,
         warned=counts.warned,
+        failed_items=counts.failed_items,
         warnings=as_json(request.warnings),
         violations=as_json(request.violations),
         seconds=as_json(request.seconds),

@@ -44,6 +44,7 @@ class LoadEntry:
     removed: int
     quarantined: int
     warned: int
+    failed_items: int
     warnings: str
     violations: str
     content_hash: str
@@ -78,6 +79,7 @@ class PartitionEntry:
     loaded_rows: int | None
     quarantined: int
     warned: int
+    failed_items: int
     warnings: str
     violations: str
     seconds: str

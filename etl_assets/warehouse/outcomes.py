@@ -18,6 +18,7 @@ from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.warehouse.ledger import PartitionEntry, as_json
 
 _STAGES = ("extract", "stage", "commit")
+_COUNTED_IN_PARTITIONS = ("extracted", "staged", "quarantined", "warned", "failed_items")
 _COUNTED_IN_LOADS = ("loaded", "updated", "unchanged", "deduplicated", "removed")
 
 
@@ -46,6 +47,7 @@ def failed_entry(outcome: PartitionOutcome, run_id: str, at: datetime) -> Partit
         loaded_rows=None,
         quarantined=outcome.counts.quarantined,
         warned=outcome.counts.warned,
+        failed_items=outcome.counts.failed_items,
         warnings=as_json(outcome.warnings),
         violations=as_json(outcome.violations),
         seconds=as_json(outcome.seconds),
@@ -102,7 +104,7 @@ def _outcome_of(stream_id: str, row: dict[str, Any], stages: Sequence[str]) -> P
     counts = (
         Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
         if status.is_published
-        else Counts(**{name: row[name] for name in ("extracted", "staged", "quarantined", "warned")})
+        else Counts(**{name: row[name] for name in _COUNTED_IN_PARTITIONS})
     )
     return PartitionOutcome(
         stream=stream_id,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from etl_assets.cli.days import day_range, days_between, last_full_day, parse_day
+from etl_assets.cli.days import consecutive, day_range, days_between, last_full_day, parse_day
 from etl_assets.failures import ConfigurationError
 
 
@@ -47,3 +47,12 @@ def test_range_must_be_over() -> None:
     assert day_range(str(last_full_day()), str(last_full_day())) == [last_full_day()]
     with pytest.raises(ConfigurationError, match=r"is not over yet \(the last full UTC day is "):
         day_range("2025-01-01", str(today + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    ("days", "runs"),
+    [([], []), ([1], [[1]]), ([1, 2, 3], [[1, 2, 3]]), ([1, 3, 4, 9], [[1], [3, 4], [9]])],
+)
+def test_days_that_follow_one_another_are_one_run(days: list[int], runs: list[list[int]]) -> None:
+    found = consecutive([date(2025, 1, day) for day in days])
+    assert [[day.day for day in run] for run in found] == runs

@@ -77,6 +77,7 @@ def test_json_for_machines() -> None:
             "removed": 0,
             "quarantined": 3,
             "warned": 6,
+            "failed_items": 0,
         },
         "problems": [
             {
@@ -187,6 +188,15 @@ def test_messages_are_not_wrapped(width: int) -> None:
     message = "a long message " * 12
     shown = printed(result(outcome(status=Status.FAILED, message=message.strip())), width)
     assert message.strip() in shown
+
+
+def test_failed_items_are_pointed_out() -> None:
+    from etl_assets.outcomes import Counts
+
+    days = (outcome(n, Status.PUBLISHED_WITH_WARNINGS, counts=Counts(failed_items=n)) for n in (2, 3))
+    line = "shop/orders: 5 items failed; etl-assets retry-failed asks for them again"
+    assert line in printed(result(*days)).splitlines()
+    assert "items" not in printed(result(outcome()))
 
 
 def test_large_numbers_are_grouped() -> None:

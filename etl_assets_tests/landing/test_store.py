@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl_assets.failures import ConfigurationError, LandingError
+from etl_assets.failures import ConfigurationError, FailureClass, LandingError
 from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
 STREAM = "shop/orders"
@@ -96,6 +97,30 @@ def test_any_bytes_come_back_as_they_were(bodies: list[bytes]) -> None:
         assert list(landed.pages()) == bodies
 
 
+def test_documents_and_failed_items_are_on_record(tmp_path: Path) -> None:
+    landing = Landing(tmp_path)
+    at = datetime(2025, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    item = FailedItem("b", "extract", FailureClass.PERMANENT, "SourceError", "gone", at, 1)
+
+    def write(*names: str, failed: FailedItem | None = None) -> LandedPartition:
+        with landing.writer(STREAM, DAY, run_id="run", window=WINDOW) as writer:
+            for name in names:
+                writer.add(b"{}", 1, identifier=name, format="json")
+            if failed is not None:
+                writer.note_failed(failed)
+            return writer.finish()
+
+    first = write("a", "c", failed=item)
+    assert landing.latest(STREAM, DAY) == first
+    assert [(page.identifier, page.format) for page in first.manifest.pages] == [("a", "json"), ("c", "json")]
+    assert first.manifest.failed_items == (item,)
+    # Each attempt at an item is on record, and so is another document that has the same content.
+    second = write("a", "c", failed=item)
+    third = write("a", "c")
+    assert write("a", "c").version == third.version
+    assert write("a", "d").version > third.version > second.version > first.version
+
+
 def test_the_manifest_can_be_read_by_people_and_other_programs(tmp_path: Path) -> None:
     landed = land(Landing(tmp_path), BODIES)
     manifest = json.loads((landed.path / "manifest.json").read_text())
@@ -104,6 +129,9 @@ def test_the_manifest_can_be_read_by_people_and_other_programs(tmp_path: Path) -
     assert manifest["run_id"] == "0123abcd-rest"
     assert manifest["window"] == {"start": "2025-01-01T00:00:00+00:00", "end": "2025-01-02T00:00:00+00:00"}
     assert (manifest["records"], len(manifest["pages"])) == (3, 3)
+    # What other kinds of sources do not have takes no space.
+    assert set(manifest["pages"][0]) == {"offset", "compressed_bytes", "raw_bytes", "records", "crc32"}
+    assert "failed_items" not in manifest
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="needs the zstd command")

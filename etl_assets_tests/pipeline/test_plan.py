@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline, Stage
-from etl_assets.pipeline.plan import Reason, StreamPlan, plan, ranges_of
+from etl_assets.pipeline.plan import Reason, StreamPlan, plan
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.base import Field, Stream
@@ -139,15 +136,3 @@ def test_nothing_is_run_and_nobody_is_asked(settings: Settings, source: RunningS
     plan(environment(settings), [LINES, ORDERS], DAYS)
     assert source.stats.total == asked
     assert settings.warehouse_path.read_bytes() == before
-
-
-@given(st.sets(st.integers(min_value=0, max_value=40)))
-def test_ranges_hold_exactly_the_days(numbers: set[int]) -> None:
-    days = {DAYS[0] + timedelta(days=number) for number in numbers}
-    ranges = ranges_of(days)
-    told = [
-        start + timedelta(days=offset) for start, end in ranges for offset in range((end - start).days + 1)
-    ]
-    assert told == sorted(days)
-    for before, after in itertools.pairwise(ranges):
-        assert (after[0] - before[1]).days > 1

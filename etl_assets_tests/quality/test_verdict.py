@@ -32,6 +32,40 @@ def test_share_decides(extracted: int, quarantined: int, wanted: Status) -> None
     assert bool(message) == (wanted is not Status.PUBLISHED)
 
 
+@pytest.mark.parametrize(
+    ("counts", "wanted", "words"),
+    [
+        (
+            Counts(extracted=99, failed_items=1),
+            Status.PUBLISHED_WITH_WARNINGS,
+            "1 of 100 items (1.0%) failed; see",
+        ),
+        (Counts(extracted=90, failed_items=10), Status.PUBLISHED_WITH_WARNINGS, "10 of 100 items (10.0%)"),
+        (
+            Counts(extracted=89, failed_items=11),
+            Status.WITHHELD,
+            "(11.0%) failed, more than the budget of 10%;",
+        ),
+        (Counts(failed_items=1), Status.WITHHELD, "1 of 1 items (100.0%)"),
+        # The worse of two judgements holds, and both are told.
+        (
+            Counts(extracted=99, quarantined=6, failed_items=1),
+            Status.PUBLISHED_WITH_WARNINGS,
+            "broke the contract: ; 1 of 100 items",
+        ),
+        (
+            Counts(extracted=9, quarantined=9, failed_items=1),
+            Status.WITHHELD,
+            "; 1 of 10 items (10.0%) failed;",
+        ),
+    ],
+)
+def test_failed_items_have_the_same_budget(counts: Counts, wanted: Status, words: str) -> None:
+    status, message = decide(counts, {}, BUDGET)
+    assert status is wanted
+    assert words in message
+
+
 def test_warned_rows_cost_nothing() -> None:
     assert decide(Counts(extracted=10, warned=10), {}, BUDGET) == (Status.PUBLISHED, "")
 

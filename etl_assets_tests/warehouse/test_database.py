@@ -19,6 +19,7 @@ import pytest
 from etl_assets.failures import FailureClass, StorageFullError, WarehouseBusyError, WarehouseError
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.errors import opening_error, told_plainly
+from etl_assets.warehouse.failed_items import known_items
 from etl_assets.warehouse.lock import WarehouseLock
 from etl_assets_tests.warehouse.samples import LINES, Stager, line, select
 
@@ -259,7 +260,27 @@ def test_a_file_written_by_a_newer_version_is_refused(warehouse: Warehouse) -> N
 def test_the_bookkeeping_is_made_once(warehouse: Warehouse) -> None:
     for _ in range(2):
         with warehouse.session("load") as session:
-            assert select(session.connection, "SELECT version FROM etl.schema_version") == [(1,), (2,)]
+            versions = select(session.connection, "SELECT version FROM etl.schema_version")
+            assert versions == [(1,), (2,), (3,)]
+
+
+def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, stager: Stager) -> None:
+    with warehouse.session("load") as session:
+        session.commit(stager.request(LINES, 0, [line(0, "a")]))
+        for statement in (
+            "DROP TABLE etl.failed_items",
+            "ALTER TABLE etl.loads DROP COLUMN failed_items",
+            "ALTER TABLE etl.partitions DROP COLUMN failed_items",
+            "DELETE FROM etl.schema_version WHERE version = 3",
+        ):
+            session.connection.execute(statement)
+    with warehouse.read("look at the old file") as connection:
+        assert known_items(connection, "shop/order_lines") == []
+    with warehouse.session("load") as session:
+        session.commit(stager.request(LINES, 1, [line(1, "b")]))
+        assert select(session.connection, "SELECT failed_items FROM etl.loads") == [(0,), (0,)]
+        assert select(session.connection, "SELECT failed_items FROM etl.partitions") == [(0,), (0,)]
+        assert known_items(session.connection, "shop/order_lines") == []
 
 
 def test_times_are_utc_and_memory_is_bounded(warehouse: Warehouse) -> None:

@@ -65,6 +65,7 @@ def test_the_load_log_has_all_of_a_load(session: Session, stager: Stager) -> Non
         "removed": 0,
         "quarantined": 1,
         "warned": 3,
+        "failed_items": 0,
         "warnings": '{"a": 1, "b": 2}',
         "violations": '{"rule_a": 1}',
         "content_hash": request.content_hash,

@@ -34,6 +34,7 @@ class Load:
         confirmed: Whether someone confirmed that rows may vanish.
         restates: Whether the partition was loaded before by another contract or transform: then what the present one
             makes of a version that the table has takes its place.
+        asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -45,6 +46,7 @@ class Load:
     loaded_at: datetime
     confirmed: bool = False
     restates: bool = False
+    asked: tuple[str, ...] = ()
 
     @property
     def staged(self) -> str:
@@ -71,9 +73,13 @@ class Load:
 
     @property
     def window_column(self) -> str:
-        """The column that `_partition` is taken from, as SQL; asked for only where there is one."""
-        assert self.stream.window_column is not None
-        return quoted(self.stream.window_column)
+        """The column that `_partition` is taken from, as SQL; asked for only where there is one.
+
+        Rows that belong to no window have their business date, which like a window column depends on the row alone.
+        """
+        column = self.stream.window_column or self.stream.business_date
+        assert column is not None
+        return quoted(column)
 
     def one(self, sql: str, parameters: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """Run a query that gives exactly one row."""

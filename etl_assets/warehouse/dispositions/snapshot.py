@@ -173,12 +173,22 @@ class ApplySnapshot:
             columns = columns.replace("source.", "last.")
         else:
             # An older day changes no values, only since when a row has looked the way it does.
-            values = SNAPSHOT if versions.next_day() is None else load.layout.name
+            values = self._present(load) if versions.next_day() is None else load.layout.name
             source = f"JOIN {values} AS source ON {self._same_key('last', 'source')}"
         load.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_TARGET} AS WITH last AS ({last}) "
             f"SELECT {columns}, last.valid_from AS _partition, last.valid_to AS {REMOVED_ON.quoted} "
             f"FROM last {source}" + ("" if self._marks else " WHERE last.valid_to IS NULL")
+        )
+
+    def _present(self, load: Load) -> str:
+        """The rows of the present: the snapshot's, and those that stay though it does not have them."""
+        if not load.asked:
+            return SNAPSHOT
+        columns = ", ".join(load.layout.column_names)
+        return (
+            f"(SELECT {columns} FROM {SNAPSHOT} UNION ALL SELECT {columns} FROM {load.layout.name} AS old "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {self._same_key('old', 'new')}))"
         )
 
     def _touched_dates(self, load: Load) -> tuple[date, ...]:

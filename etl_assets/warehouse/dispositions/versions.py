@@ -126,7 +126,10 @@ class Versions:
             )
 
     def compare(self) -> Difference:
-        """Find what is different in the snapshot, which is in the table `SNAPSHOT`."""
+        """Find what is different in the snapshot, which is in the table `SNAPSHOT`.
+
+        A row stays as it was when it was asked for by itself and the snapshot does not have it.
+        """
         same = f"{self._same_key('old', 'new')} AND old.{_HASH} = new.{_HASH}"
         known = self._load.one(f"SELECT count(*) FROM {self.name} WHERE {_COVERS}", self._day)[0]
         added = self._load.one(
@@ -136,8 +139,8 @@ class Versions:
         )[0]
         ended = self._load.one(
             f"CREATE OR REPLACE TEMP TABLE {ENDED} AS SELECT * FROM {self.name} AS old WHERE {_COVERS} "
-            f"AND NOT EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {same})",
-            self._day,
+            f"AND NOT EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {same}) {self._unless_asked}",
+            self._day | ({"asked": list(self._load.asked)} if self._load.asked else {}),
         )[0]
         updated = self._load.one(
             f"SELECT count(*) FROM {ADDED} AS new WHERE EXISTS "
@@ -243,6 +246,15 @@ class Versions:
 
     def _same_key(self, left: str, right: str) -> str:
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self._key)
+
+    @property
+    def _unless_asked(self) -> str:
+        if not self._load.asked:
+            return ""
+        return (
+            f"AND (EXISTS (SELECT 1 FROM {SNAPSHOT} AS new WHERE {self._same_key('old', 'new')}) "
+            f"OR CAST(old.{self._key[0]} AS VARCHAR) NOT IN (SELECT unnest(CAST($asked AS VARCHAR[]))))"
+        )
 
     @property
     def _day(self) -> dict[str, Any]:
