@@ -16,6 +16,7 @@ from etl_assets.cli.main import app
 from etl_assets.cli.status import circuit_lines
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.observability.logging import configure_logging
+from etl_assets.resources.source import SourceResource
 from etl_assets.settings import load_settings
 from etl_assets.sources.circuit import Circuit, CircuitState, CircuitStatus
 from etl_assets.sources.circuit_file import CircuitFile, read_circuits
@@ -171,3 +172,29 @@ def test_status_shows_it(
     assert "source shop: circuit open since 2025-01-02 03:04:05 UTC" in shown.output
     found: dict[str, Any] = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
     assert found["circuits"]["shop"]["state"] == "open"
+
+
+def test_an_open_circuit_tells_how_long_to_wait() -> None:
+    circuit = Circuit("shop", Breaker(failures=1, open_seconds=600.0))
+    assert circuit.seconds_open() == 0
+    circuit.attempt_failed(SourceError("down", source="shop"), "request")
+    assert 500 < circuit.seconds_open() <= 600
+    refused = SourceError("401", source="shop", affects_all=True, failure_class=FailureClass.PERMANENT)
+    circuit.given_up(refused, "request")
+    assert circuit.seconds_open() == 0, "waiting mends no token"
+
+
+def test_a_run_waits_for_the_trial_that_is_due(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each opening of the source in a run knows what the ones before have seen."""
+    breaker = Breaker(failures=1, open_seconds=0.5)
+    source = RestSource(name="crm", retry=RetryBudget(attempts=1), breaker=breaker)
+    rest = Rest(path="/v1/rows", window=WindowParameters("from", "to"), paginator=Cursor(), records="data")
+    with scripted_server(in_turn(DOWN, Reply(b'{"data": [], "next_cursor": null}'))) as server:
+        monkeypatch.setenv("ETL_DATA_DIR", str(tmp_path))
+        monkeypatch.setenv("ETL_CRM_URL", server.url)
+        resource = SourceResource()
+        with resource.open(source) as reader, pytest.raises(SourceError):
+            list(reader.pages(rest, date(2025, 1, 1)))
+        with resource.open(source) as reader:
+            assert len(list(reader.pages(rest, date(2025, 1, 1)))) == 1
+        assert len(server.asked) == 2

@@ -11,6 +11,7 @@ import pytest
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import (
     Append,
+    Breaker,
     Contract,
     Cursor,
     Date,
@@ -247,3 +248,9 @@ def test_every_stream_says_what_it_holds(one: Stream) -> None:
     assert one.description.endswith(".")
     described = {name: column.description for name, column in one.contract.to_schema().columns.items()}
     assert [name for name, text in described.items() if not text] == []
+
+
+@pytest.mark.parametrize("wrong", [{"failures": 0}, {"failures": -1}, {"open_seconds": -0.1}])
+def test_a_breaker_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="Breaker needs"):
+        Breaker(**wrong)  # type: ignore[arg-type]
