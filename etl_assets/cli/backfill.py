@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import date
 
     from etl_assets.cli.backfill_days import Part
     from etl_assets.cli.progress import CollectingReporter
     from etl_assets.cli.results import BackfillResult, MartResultRow
     from etl_assets.orchestration.backfill import RunResult
+    from etl_assets.pipeline.plan import Reason
     from etl_assets.settings import Settings
     from etl_assets.streams.base import Stream
     from etl_assets.streams.discovery import StreamCatalogue
@@ -44,33 +45,47 @@ def backfill(
     replay: Annotated[
         bool, typer.Option("--replay", help="Load again from landing, without asking the source.")
     ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Only days that were never loaded.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only days whose last attempt failed or was withheld.")
+    ] = False,
+    changed: Annotated[
+        bool,
+        typer.Option("--changed", help="Only days loaded by other code or contract, or landed again since."),
+    ] = False,
 ) -> int:
     """Load days of streams and rebuild the marts they feed; both ends are included.
+
+    With --missing, --failed or --changed, which add up, only the days that `etl-assets plan` gives that reason for are
+    loaded; the ends then default to the first partition and yesterday.
 
     Runs in this process and is recorded in the Dagster instance that the UI shows. Days that a source which shows only
     the present cannot give any more are replayed from landing, or left out with a note. Exit code 0 when every day was
     published, 1 when some were not, 2 for wrong usage.
     """
-    from etl_assets.cli.days import day_range
+    from etl_assets.cli.days import day_range, default_range
     from etl_assets.cli.results import print_result
     from etl_assets.cli.terminal import make_console
     from etl_assets.failures import ConfigurationError
     from etl_assets.settings import load_settings
     from etl_assets.streams.discovery import discover_streams
 
-    if not first or not last:
-        missing = "--from" if not first else "--to"
+    reasons = _reasons(missing=missing, failed=failed, changed=changed)
+    if not reasons and not (first and last):
+        lacking = "--from" if not first else "--to"
         raise ConfigurationError(
-            f"{missing} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
+            f"{lacking} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
         )
-    days = day_range(first, last)
     settings = load_settings()
+    days = day_range(*default_range(first, last, settings.start_date))
     catalogue = discover_streams()
+    streams = catalogue.select(selection or [])
     result = run_backfill(
         settings,
         catalogue,
-        catalogue.select(selection or []),
+        streams,
         days,
+        only=_planned(settings, catalogue, streams, days, reasons) if reasons else None,
         quiet=as_json,
         confirm_empty=confirm_empty,
         replay=replay,
@@ -92,6 +107,7 @@ def run_backfill(
     confirm_empty: bool = False,
     replay: bool = False,
     retry: Retry | None = None,
+    only: Mapping[str, Collection[date]] | None = None,
 ) -> BackfillResult:
     """Load days of streams, then rebuild the marts that read them.
 
@@ -104,6 +120,7 @@ def run_backfill(
         confirm_empty: Accept that days which hold rows become empty.
         replay: Load again from landing, without asking the source.
         retry: Which failed documents to ask for again, all else being taken from landing.
+        only: Days to load of each stream, by its id; all of them where not given.
 
     Raises:
         EtlError: If nothing could be begun.
@@ -119,7 +136,7 @@ def run_backfill(
 
     started = time.monotonic()
     console = make_console(stderr=True)
-    plan = plan_days(streams, days, Landing(settings.landing_dir), datetime.now(UTC))
+    plan = plan_days(streams, days, Landing(settings.landing_dir), datetime.now(UTC), only=only)
     settings = _adjusted(settings, days, console, quiet=quiet)
     _check_keys(settings, streams, console, quiet=quiet)
     if not quiet:
@@ -151,6 +168,29 @@ def run_backfill(
         notes=plan.notes,
         gaps=gaps,
     )
+
+
+def _reasons(*, missing: bool, failed: bool, changed: bool) -> frozenset[Reason]:
+    from etl_assets.pipeline.plan import CHANGED, UNPUBLISHED, Reason
+
+    return frozenset().union(
+        {Reason.MISSING} if missing else (), UNPUBLISHED if failed else (), CHANGED if changed else ()
+    )
+
+
+def _planned(
+    settings: Settings,
+    catalogue: StreamCatalogue,
+    streams: Sequence[Stream],
+    days: Sequence[date],
+    reasons: frozenset[Reason],
+) -> dict[str, set[date]]:
+    """Give the days of each stream that there is one of some reasons to load."""
+    from etl_assets.pipeline.environment import Environment
+    from etl_assets.pipeline.plan import plan
+
+    plans = plan(Environment.of(settings, catalogue.code_versions), streams, days, reasons=reasons)
+    return {each.stream: {day.partition for day in each.days} for each in plans}
 
 
 def _execute(

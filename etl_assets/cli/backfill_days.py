@@ -5,13 +5,14 @@ What belongs here: leaving out what cannot be had any more, and saying so. What 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from etl_assets.cli.days import consecutive
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
+from etl_assets.pipeline.plan import can_be_had
 from etl_assets.streams.base import Stream
 
 
@@ -38,7 +39,14 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing, now: datetime) -> Plan:
+def plan_days(
+    streams: Sequence[Stream],
+    days: Sequence[date],
+    landing: Landing,
+    now: datetime,
+    *,
+    only: Mapping[str, Collection[date]] | None = None,
+) -> Plan:
     """Find the days that can be loaded: asked for, or replayed from landing.
 
     Args:
@@ -46,24 +54,26 @@ def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing,
         days: Consecutive days.
         landing: What was landed so far.
         now: The time, with a zone.
+        only: Days to load of each stream, by its id; all of them where not given.
 
     Raises:
-        ConfigurationError: If nothing at all can be loaded.
+        ConfigurationError: If nothing at all of what is wanted can be loaded.
     """
     by_days: dict[tuple[date, ...], list[Stream]] = {}
     counts: dict[str, int] = {}
     notes = []
     for stream in streams:
-        possible = tuple(day for day in days if _can_be_had(stream, day, landing, now))
+        wanted = [day for day in days if only is None or day in only[stream.id]]
+        possible = tuple(day for day in wanted if can_be_had(stream, day, landing, now))
         if possible:
             by_days.setdefault(possible, []).append(stream)
             counts[stream.id] = len(possible)
-        if len(possible) < len(days):
+        if len(possible) < len(wanted):
             notes.append(
-                f"{stream.id}: {len(days) - len(possible)} of {len(days)} days left out: "
+                f"{stream.id}: {len(wanted) - len(possible)} of {len(wanted)} days left out: "
                 "the source shows only the present"
             )
-    if streams and not by_days:
+    if notes and not by_days:
         raise ConfigurationError("; ".join(notes), hint="nothing of it was landed while it lasted")
     return Plan(
         parts=[
@@ -74,8 +84,3 @@ def plan_days(streams: Sequence[Stream], days: Sequence[date], landing: Landing,
         days=counts,
         notes=notes,
     )
-
-
-def _can_be_had(stream: Stream, day: date, landing: Landing, now: datetime) -> bool:
-    askable = stream.extract.askable(day)
-    return askable is None or now < askable.end or landing.latest_version(stream.id, day) is not None

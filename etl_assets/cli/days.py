@@ -42,6 +42,11 @@ def day_range(first: str, last: str) -> list[date]:
     return days_between(start, end)
 
 
+def default_range(first: str, last: str, start_date: date) -> tuple[str, str]:
+    """Fill in ends that were not named: the first partition, and the newest day that is over."""
+    return first or start_date.isoformat(), last or max(start_date, last_full_day()).isoformat()
+
+
 def days_between(start: date, end: date) -> list[date]:
     """Give all days from one to the other, both included."""
     return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]

@@ -33,7 +33,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> int:
     """Show which days a backfill would have to load, why, and what that will take; nothing is run."""
-    from etl_assets.cli.days import day_range, last_full_day
+    from etl_assets.cli.days import day_range, default_range
     from etl_assets.cli.terminal import make_console
     from etl_assets.pipeline.environment import Environment
     from etl_assets.pipeline.plan import plan as make_plan
@@ -42,8 +42,7 @@ def plan(
 
     settings = load_settings()
     catalogue = discover_streams()
-    start = first or settings.start_date.isoformat()
-    days = day_range(start, last or max(settings.start_date, last_full_day()).isoformat())
+    days = day_range(*default_range(first, last, settings.start_date))
     environment = Environment.of(settings, catalogue.code_versions)
     plans = make_plan(environment, catalogue.select(selection or []), days)
     if as_json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from statistics import median
 
@@ -17,6 +17,7 @@ from etl_assets.failures import LandingError
 from etl_assets.landing.store import Landing
 from etl_assets.outcomes import Status
 from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.pseudonyms import contract_version_of
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.history import DayCost, DayHistory, cost_of, history_of
 
@@ -41,6 +42,10 @@ class Reason(StrEnum):
     """Newer answers have been landed since it was loaded."""
 
 
+UNPUBLISHED = frozenset({Reason.FAILED, Reason.WITHHELD})
+CHANGED = frozenset({Reason.CONTRACT_CHANGED, Reason.CODE_CHANGED, Reason.LANDED_AGAIN})
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedDay:
     """A day that would be loaded.
@@ -63,7 +68,8 @@ class StreamPlan:
     Attributes:
         stream: Stream id.
         days: Days that would be loaded, in order.
-        up_to_date: How many of the days that were asked for would be left alone.
+        up_to_date: How many of the days that were asked for would be left alone, those included that a source which
+            shows only the present cannot give any more.
         rows: Rows that the days will bring, as far as earlier ones tell; None where there are none.
         requests: Requests, or pages, that they will take.
         seconds: Seconds of work that they will take.
@@ -101,6 +107,19 @@ def plan(
         return [_plan(environment, connection, stream, days, reasons) for stream in streams]
 
 
+def can_be_had(stream: Stream, day: date, landing: Landing, now: datetime) -> bool:
+    """Tell whether a day can be loaded at all: asked for, or, of a source that shows only the present, replayed.
+
+    Args:
+        stream: The stream.
+        day: The day.
+        landing: What was landed so far.
+        now: The time, with a zone.
+    """
+    askable = stream.extract.askable(day)
+    return askable is None or now < askable.end or landing.latest_version(stream.id, day) is not None
+
+
 def _plan(
     environment: Environment,
     connection: duckdb.DuckDBPyConnection,
@@ -133,10 +152,11 @@ def _plan_of(
 
 def _reason(environment: Environment, stream: Stream, day: date, history: DayHistory | None) -> Reason | None:
     if history is None:
-        return Reason.MISSING
+        possible = can_be_had(stream, day, environment.landing, datetime.now(UTC))
+        return Reason.MISSING if possible else None
     if not history.status.is_published:
         return Reason.WITHHELD if history.status is Status.WITHHELD else Reason.FAILED
-    if history.contract_version != environment.pseudonymiser(stream).contract_version:
+    if history.contract_version != contract_version_of(environment.settings, stream):
         return Reason.CONTRACT_CHANGED
     if history.code_version != environment.code_versions[stream.id]:
         return Reason.CODE_CHANGED

@@ -67,6 +67,15 @@ def pseudonymiser_of(settings: Settings, stream: Stream) -> Pseudonymiser:
     return Pseudonymiser(compile_contract(stream.contract), key)
 
 
+def contract_version_of(settings: Settings, stream: Stream) -> str:
+    """Give the version of a stream's contract that its loads are recorded under.
+
+    Raises:
+        ConfigurationError: As `key_of_stream`.
+    """
+    return Pseudonymiser(compile_contract(stream.contract), key_of_stream(settings, stream)).contract_version
+
+
 def uses_demo_key(settings: Settings, streams: Iterable[Stream]) -> bool:
     """Whether any of some streams hashes with the demo's key.
 
