@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts, Status
 from etl_assets.warehouse.database import Session, Warehouse
-from etl_assets_tests.warehouse.feeds import CLICKS, click, fresh_session
-from etl_assets_tests.warehouse.samples import Row, Stager, at, day, select
+from etl_assets_tests.warehouse.feeds import CLICKS, click
+from etl_assets_tests.warehouse.samples import Stager, at, day, select
 
 CONTENT = "SELECT page, seconds, clicked_at, _partition FROM shop.clicks"
 
@@ -114,31 +111,3 @@ def test_a_table_from_before_the_days_were_noted_counts_rows_to_their_own_day(
         result = session.commit(stager.request(CLICKS, 0, [click("right", at(0, 1))], code_version="v2"))
         assert (result.counts.loaded, result.counts.removed) == (1, 1)
         assert [row[0] for row in select(session.connection, BROUGHT_BY)] == ["right", "wrong"]
-
-
-CLICK = st.builds(
-    click,
-    page=st.sampled_from([None, "", "a", "b"]),
-    clicked_at=st.integers(0, 5).map(lambda hours: at(0, hours * 12)),
-    seconds=st.sampled_from([None, 0.0, 1.5]),
-)
-LOADS = st.lists(st.tuples(st.integers(0, 2), st.lists(CLICK, max_size=6)), min_size=1, max_size=5)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=LOADS, data=st.data())
-def test_any_loads_in_any_order_equal_a_set(loads: list[tuple[int, list[Row]]], data: st.DataObject) -> None:
-    loads = data.draw(st.permutations(loads))
-    repeats = data.draw(st.lists(st.sampled_from(loads), max_size=2))
-    model: set[tuple[Any, ...]] = set()
-    with fresh_session() as (session, stager):
-        for number, rows in [*loads, *repeats]:
-            given_rows = [(*row.values(), row["clicked_at"].date()) for row in rows]
-            new = set(given_rows) - model
-            model |= new
-            result = session.commit(stager.request(CLICKS, number, rows))
-            assert result.counts.conserved
-            assert result.counts.loaded == len(new)
-            assert result.counts.deduplicated == len(rows) - len(set(given_rows))
-            assert set(result.touched_dates) == {row[-1] for row in new}
-            assert sorted(select(session.connection, CONTENT), key=repr) == sorted(model, key=repr)

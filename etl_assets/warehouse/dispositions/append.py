@@ -43,7 +43,7 @@ class AppendRows:
         return "brought 1 row before" if brought == 1 else f"brought {brought} rows before"
 
     def still_holds(self, load: Load, staged: int) -> bool:
-        """See `Disposition`: other days' loads take nothing back that this one brought, unless someone emptied the table."""
+        """See `Disposition`: only its own mended load takes rows back, unless someone emptied the table."""
         return staged == 0 or load.one(f"SELECT EXISTS (SELECT 1 FROM {load.layout.name})")[0] is True
 
     def apply(self, load: Load) -> Applied:
@@ -77,7 +77,7 @@ class AppendRows:
         return int(found[0])
 
     def _take_back(self, load: Load) -> tuple[int, list[date]]:
-        """Take back what the day brought before and does not bring now; give rows that left the table, and their dates."""
+        """Take back what the day brought and does not bring now; give rows that left the table, and dates."""
         lost = f"{_OF_THIS_DAY} AND NOT EXISTS (SELECT 1 FROM {_DISTINCT} AS new WHERE {self._equal(load)})"
         alone = f"{lost} AND len({_DAYS}) = 1"
         table, day = load.layout.name, self._day(load)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition
+from hypothesis.stateful import rule as step
 
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart
@@ -33,15 +34,13 @@ FAILED = "SELECT count(*) FROM etl.loads WHERE extracted <> loaded + unchanged +
 
 
 class History(RuleBasedStateMachine):
-    """One stream's warehouse beside its model.
+    """One stream's warehouse beside its model; `history_of` says which."""
 
-    Args:
-        make_model: Makes the model of an empty table.
-    """
+    make_model: Callable[[], Model]
 
-    def __init__(self, make_model: Callable[[], Model]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.model = make_model()
+        self.model = type(self).make_model()
         self.stream = self.model.stream
         self.code = 1
         self.loads: list[tuple[int, list[Row], list[str]]] = []
@@ -58,7 +57,7 @@ class History(RuleBasedStateMachine):
         self._warehouse = Warehouse(folder / "w.duckdb")
         self._open()
 
-    @rule(number=DAYS, bad=BAD, data=st.data())
+    @step(number=DAYS, bad=BAD, data=st.data())
     def load(self, number: int, bad: list[str], data: st.DataObject) -> None:
         """Load a day with what the source sends this time."""
         rows = data.draw(self.model.rows(number), label="rows")
@@ -66,12 +65,12 @@ class History(RuleBasedStateMachine):
         self._commit(number, rows, bad)
 
     @precondition(lambda self: self.loads)
-    @rule(data=st.data())
+    @step(data=st.data())
     def load_again(self, data: st.DataObject) -> None:
         """Load a day with what was sent at some time before."""
         self._commit(*data.draw(st.sampled_from(self.loads), label="load"))
 
-    @rule(number=DAYS, data=st.data(), how=st.sampled_from(["fails", "dies", "is withheld"]))
+    @step(number=DAYS, data=st.data(), how=st.sampled_from(["fails", "dies", "is withheld"]))
     def load_in_vain(self, number: int, data: st.DataObject, how: str) -> None:
         """Begin to load a day, and leave nothing of it behind."""
         request = self._request(number, data.draw(self.model.rows(number), label="rows"), [])
@@ -90,25 +89,25 @@ class History(RuleBasedStateMachine):
             result = self._session.commit(replace(request, verdict=Status.WITHHELD, message="too bad"))
             assert (result.status, result.load_id) == (Status.WITHHELD, None)
 
-    @rule()
+    @step()
     def open_again(self) -> None:
         """Close the file and go on in a new session, as another process would."""
         self._open_session.close()
         self._open()
 
-    @rule()
+    @step()
     def mend_the_transform(self) -> None:
         """Load from now on by other code."""
         self.code += 1
 
     @precondition(lambda self: self.stream is not self.model.wide)
-    @rule()
+    @step()
     def add_a_column(self) -> None:
         """Load from now on by a contract with a column more."""
         self.stream = self.model.wide
         self.open_again()
 
-    @rule()
+    @step()
     def build_the_mart(self) -> None:
         """Rebuild the mart for the dates touched since it was built last."""
         self._session.rebuild_mart(self._mart, "run", LOADED_AT)
@@ -172,7 +171,9 @@ class History(RuleBasedStateMachine):
     def _readable(self, query: str) -> str:
         """Ask for the note only where there is one: a column is added by the first load that brings it."""
         table = query.rpartition(".")[2].split()[0]
-        noted = f"SELECT 1 FROM information_schema.columns WHERE table_name = '{table}' AND column_name = 'note'"
+        noted = (
+            f"SELECT 1 FROM information_schema.columns WHERE table_name = '{table}' AND column_name = 'note'"
+        )
         return query if select(self._session.connection, noted) else query.replace("note", "NULL AS note")
 
     def _found(self) -> list[TableRow]:
@@ -205,6 +206,19 @@ class History(RuleBasedStateMachine):
                 f"FROM shop.{stream.name} WHERE {date} IN (SELECT business_date FROM touched_dates) GROUP BY 1"
             ),
         )
+
+
+def history_of(make: Callable[[], Model]) -> type[History]:
+    """Give the histories of a model.
+
+    Args:
+        make: Makes the model of an empty table.
+    """
+
+    class Histories(History):
+        make_model = staticmethod(make)
+
+    return Histories
 
 
 def same_rows(found: Sequence[TableRow], expected: Sequence[TableRow]) -> bool:

@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from etl_assets_tests.warehouse.histories.append import Appended
 from etl_assets_tests.warehouse.histories.cdc import Changed
-from etl_assets_tests.warehouse.histories.machine import History
+from etl_assets_tests.warehouse.histories.machine import history_of
 from etl_assets_tests.warehouse.histories.merge import Merged
 from etl_assets_tests.warehouse.histories.model import Model
 from etl_assets_tests.warehouse.histories.replace_partition import Replaced
@@ -33,15 +33,15 @@ MODELS: dict[str, Callable[[], Model]] = {
 }
 COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
 SHORT = settings(COMMON, max_examples=25, stateful_step_count=8)
-LONG = settings(COMMON, max_examples=400, stateful_step_count=25)
+LONG = settings(COMMON, max_examples=150, stateful_step_count=25)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_short_histories(kind: str) -> None:
-    run_state_machine_as_test(lambda: History(MODELS[kind]), settings=SHORT)
+    run_state_machine_as_test(history_of(MODELS[kind]), settings=SHORT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_long_histories(kind: str) -> None:
-    run_state_machine_as_test(lambda: History(MODELS[kind]), settings=LONG)
+    run_state_machine_as_test(history_of(MODELS[kind]), settings=LONG)
