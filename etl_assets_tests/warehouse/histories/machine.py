@@ -20,7 +20,7 @@ from hypothesis.stateful import rule as step
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import Status
-from etl_assets.warehouse.commit import CommitRequest, commit_partition
+from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.schema import ensure_table, layout_of
@@ -31,6 +31,9 @@ BAD = st.lists(st.sampled_from(["x", "y"]), max_size=2)
 QUARANTINE = "SELECT partition, raw_payload FROM etl.quarantine WHERE state = 'pending'"
 LOADS = "SELECT count(*), max(watermark) FROM etl.loads"
 FAILED = "SELECT count(*) FROM etl.loads WHERE extracted <> loaded + unchanged + deduplicated + quarantined"
+
+Load = tuple[int, list[Row], list[str]]
+"""A day, its good rows, and the payloads of its bad ones."""
 
 
 class History(RuleBasedStateMachine):
@@ -43,7 +46,7 @@ class History(RuleBasedStateMachine):
         self.model = type(self).make_model()
         self.stream = self.model.stream
         self.code = 1
-        self.loads: list[tuple[int, list[Row], list[str]]] = []
+        self.loads: list[Load] = []
         self.versions: dict[int, tuple[str, str]] = {}
         self.bad: dict[int, list[str]] = {}
         self.commits = 0
@@ -62,13 +65,20 @@ class History(RuleBasedStateMachine):
         """Load a day with what the source sends this time."""
         rows = data.draw(self.model.rows(number), label="rows")
         self.loads.append((number, rows, bad))
-        self._commit(number, rows, bad)
+        self._commit((number, rows, bad))
+
+    @step(numbers=st.lists(DAYS, min_size=2, max_size=4, unique=True), bad=BAD, data=st.data())
+    def load_together(self, numbers: list[int], bad: list[str], data: st.DataObject) -> None:
+        """Load some days in one transaction."""
+        loads = [(number, data.draw(self.model.rows(number), label="rows"), bad) for number in numbers]
+        self.loads += loads
+        self._commit(*loads)
 
     @precondition(lambda self: self.loads)
     @step(data=st.data())
     def load_again(self, data: st.DataObject) -> None:
         """Load a day with what was sent at some time before."""
-        self._commit(*data.draw(st.sampled_from(self.loads), label="load"))
+        self._commit(data.draw(st.sampled_from(self.loads), label="load"))
 
     @step(number=DAYS, data=st.data(), how=st.sampled_from(["fails", "dies", "is withheld"]))
     def load_in_vain(self, number: int, data: st.DataObject, how: str) -> None:
@@ -138,11 +148,17 @@ class History(RuleBasedStateMachine):
             self._open_session.close()
             self._stack.close()
 
-    def _commit(self, number: int, rows: list[Row], bad: list[str]) -> None:
-        request = self._request(number, rows, bad)
-        before, versions = self.model.table(), (request.contract_version, request.code_version)
-        restates = self.versions.get(number, versions) != versions
-        result = self._session.commit(request)
+    def _commit(self, *loads: Load) -> None:
+        requests = [self._request(*load) for load in loads]
+        results = self._session.commit_group(requests)
+        for load, request, result in zip(loads, requests, results, strict=True):
+            self._expect(load, request, result)
+
+    def _expect(self, load: Load, request: CommitRequest, result: CommitResult) -> None:
+        """Change the model as a load ought to have changed the table, and compare what was said of it."""
+        number, rows, bad = load
+        versions = (request.contract_version, request.code_version)
+        before, restates = self.model.table(), self.versions.get(number, versions) != versions
         expected = self.model.load(number, self._as_read(rows), restates=restates)
         assert result.status is Status.PUBLISHED
         assert result.counts == replace(
