@@ -148,7 +148,7 @@ def test_rows_without_a_key_or_a_version_are_quarantined() -> None:
             "changed_at": [pd.Timestamp("2025-01-01", tz="UTC")] * 3,
             "thing_id": ["a", "b", None],
             "note": [None, None, None],
-            "sold_at": pd.to_datetime([None, None, None], utc=True),
+            "sold_at": pd.Series([pd.NaT] * 3, dtype="datetime64[ns, UTC]"),
         }
     )
     stream = declare(Merge(key="thing_id", version="lsn"), columns=TIMES)
