@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.cases import CASES, Bench, Result
+from benchmarks import large_tables
+from benchmarks.cases import CASES, ONLY_BY_NAME, Bench, Result
 from benchmarks.measure import BenchmarkError
 from benchmarks.report import as_markdown, describe_setting, write_results
 from benchmarks.workload import find_days
+from etl_assets.observability.logging import configure_logging
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -29,22 +31,27 @@ def main(
         typer.Option(metavar="NAME", help=f"Only this case; may be repeated: {', '.join(CASES)}."),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each thing; the median counts.")] = 3,
+    table_rows: Annotated[
+        tuple[int, int], typer.Option(min=10_000, help="Rows of the two tables of the case large-tables.")
+    ] = large_tables.ROWS,
     results: Annotated[Path, typer.Option(help="Folder for latest.json and latest.md.")] = RESULTS,
 ) -> None:
     """Measure the main job; results of all cases are written down, those of single ones only shown."""
     unknown = sorted(set(case or []) - set(CASES))
     if unknown:
         raise typer.BadParameter(f"unknown case {', '.join(unknown)}; known: {', '.join(CASES)}")
+    configure_logging("console", "ERROR")
     with tempfile.TemporaryDirectory(prefix="etl_assets_bench_") as scratch:
         bench = Bench(
             days=find_days(Path(scratch), quick=quick),
             scratch=Path(scratch),
             runs=1 if quick else runs,
             quick=quick,
+            table_rows=table_rows,
         )
         setting = describe_setting(bench.days, bench.runs)
         found: list[Result] = []
-        for name in case or CASES:
+        for name in case or [name for name in CASES if name not in ONLY_BY_NAME]:
             typer.echo(f"{name} ...", err=True)
             try:
                 found += CASES[name](bench)

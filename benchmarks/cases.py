@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from benchmarks import large_tables
 from benchmarks.measure import Measurement, measure, medians
 from benchmarks.workload import Days, backfill, clean_environment, rows_of, served
 from etl_assets.demo.server import spawn_source
@@ -47,12 +49,14 @@ class Bench:
         scratch: A folder for warehouses, emptied afterwards.
         runs: How often each thing is measured.
         quick: Whether to take smaller sizes.
+        table_rows: Rows of the small and the large table of the case `large-tables`.
     """
 
     days: Days
     scratch: Path
     runs: int
     quick: bool
+    table_rows: tuple[int, int] = large_tables.ROWS
 
 
 Case = Callable[[Bench], list[Result]]
@@ -137,6 +141,49 @@ def _day_of(bench: Bench, lines: int) -> Result:
     return _loading(f"day_of_{lines}", f"One generated day of {lines:,} order lines", runs)
 
 
+def day_into_large_tables(bench: Bench) -> list[Result]:
+    """Load a day into a small and into a large table; a hundred million rows take minutes to make, and 3 GB."""
+    paths = {
+        rows: bench.scratch / f"table_of_{rows}" / "warehouse.duckdb"
+        for rows in dict.fromkeys(bench.table_rows)
+    }
+    for rows, path in paths.items():
+        large_tables.build(path, rows)
+    few, many = bench.table_rows
+    results = []
+    for loading in large_tables.LOADINGS:
+        small, large = (
+            large_tables.medians_of(paths[rows], rows, loading, bench.runs) for rows in bench.table_rows
+        )
+        what = f"{loading.what}, into {many:,} rows against {few:,}, by {loading.write}"
+        results.append(Result(f"large_{loading.name}", what, _compared(small, large)))
+    with served(bench.days) as source:
+        for stream in ("shop/order_lines", "shop/orders"):
+            walls = [
+                median(
+                    backfill(source, path.parent, stream, day, day).wall
+                    for day in (bench.days.first + timedelta(days=number) for number in range(bench.runs))
+                )
+                for path in (paths[few], paths[many])
+            ]
+            what = f"The whole command for one day of {stream}, into {many:,} rows against {few:,}"
+            results.append(
+                Result(f"large_command_{stream}", what, _compared((walls[0],) * 2, (walls[1],) * 2))
+            )
+    return results
+
+
+def _compared(small: tuple[float, float], large: tuple[float, float]) -> dict[str, float]:
+    return {
+        "small_commit_seconds": small[0],
+        "large_commit_seconds": large[0],
+        "commit_to_small": large[0] / small[0],
+        "small_seconds": small[1],
+        "large_seconds": large[1],
+        "to_small": large[1] / small[1],
+    }
+
+
 def _loading(name: str, what: str, runs: list[Measurement]) -> Result:
     rows = rows_of(runs[-1])
     figures: dict[str, Any] = {**medians(runs), **rows}
@@ -150,4 +197,7 @@ CASES: dict[str, Case] = {
     "one-day": one_day,
     "imports": imports,
     "large-day": large_day,
+    "large-tables": day_into_large_tables,
 }
+ONLY_BY_NAME = frozenset({"large-tables"})
+"""Cases that are measured only when they are asked for, because they take long."""

@@ -85,13 +85,19 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
         "The source runs as a process of its own on the same machine. Times are of the whole command, from starting "
         "Python to its end; peak is its greatest resident memory.",
         "",
-        "| case | wall s (least to most) | CPU s | peak MiB | rows | rows/s | compared |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    lines += [_load_row(result) for result in results if "extracted" in result.figures]
+    loads = [_load_row(result) for result in results if "extracted" in result.figures]
+    if loads:
+        lines += [
+            "| case | wall s (least to most) | CPU s | peak MiB | rows | rows/s | compared |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+            *loads,
+        ]
     for result in results:
         if "added_seconds" in result.figures:
             lines += ["", _imports_sentence(result)]
+        if "to_small" in result.figures:
+            lines += ["", _large_table_sentence(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -114,6 +120,21 @@ def _imports_sentence(result: Result) -> str:
     return (
         f"{result.what}: {figures['definitions_seconds']:.2f} s against {figures['dagster_seconds']:.2f} s in fresh "
         f"processes, {figures['added_seconds']:.2f} s more ({figures['times_dagster']:.2f} times)."
+    )
+
+
+def _large_table_sentence(result: Result) -> str:
+    figures = result.figures
+    whole = (
+        f"{result.what}: {figures['large_seconds']:.2f} s against {figures['small_seconds']:.2f} s "
+        f"({figures['to_small']:.2f} times)"
+    )
+    if figures["large_commit_seconds"] == figures["large_seconds"]:
+        return f"{whole}."
+    return (
+        f"{whole} for opening the warehouse, committing and closing; of that the commit "
+        f"{figures['large_commit_seconds']:.2f} s against {figures['small_commit_seconds']:.2f} s "
+        f"({figures['commit_to_small']:.2f} times)."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -95,6 +95,11 @@ class Prepared:
         counts = self.staged.counts if self.staged else Counts(extracted=extracted)
         return replace(counts, failed_items=len(self.failed_items))
 
+    @property
+    def rows(self) -> int:
+        """Rows that are to be committed."""
+        return self.staged.counts.extracted if self.staged else 0
+
     def release(self) -> None:
         """Let other runs have the partition."""
         if self.lock is not None:
@@ -160,19 +165,59 @@ class PartitionPipeline:
                     prepared.staged = self._stage(prepared, pseudonymiser)
         return prepared
 
-    def settle(self, prepared: Prepared, open_session: Callable[[], Session]) -> PartitionOutcome:
-        """Commit a prepared partition if that was asked for; never raises, a failure is part of the outcome.
+    def settle(
+        self, group: Sequence[Prepared], open_session: Callable[[], Session]
+    ) -> list[PartitionOutcome]:
+        """Commit prepared partitions if that was asked for; never raises, a failure is part of its outcome.
+
+        They are committed in one transaction. If that fails, each is committed by itself, so that one that cannot be
+        committed costs no other.
 
         Args:
-            prepared: What `prepare` gave.
+            group: What `prepare` gave.
             open_session: Gives the warehouse session to commit in.
         """
-        result: CommitResult | None = None
-        if Stage.COMMIT in self.stages and prepared.failure is None and prepared.staged is not None:
+        ready = [
+            prepared
+            for prepared in group
+            if Stage.COMMIT in self.stages and prepared.failure is None and prepared.staged is not None
+        ]
+        results = self._commit(ready, open_session) if ready else {}
+        for prepared in group:
+            prepared.release()
+        return [self._outcome(prepared, results.get(prepared.day)) for prepared in group]
+
+    def _commit(
+        self, ready: Sequence[Prepared], open_session: Callable[[], Session]
+    ) -> dict[date, CommitResult]:
+        """Commit what is ready, together or else one by one; failures are noted in what is left out."""
+        started = time.perf_counter()
+        try:
+            session = open_session()
+        except Exception as error:
+            for prepared in ready:
+                prepared.failure = record_failure(Stage.COMMIT, error)
+            return {}
+        if len(ready) > 1:
+            try:
+                committed = session.commit_group([self._request(prepared) for prepared in ready])
+            except Exception as error:
+                failure = record_failure(Stage.COMMIT, error)
+                log.warning(
+                    "group_commit_undone",
+                    stream=self.stream.id,
+                    partitions=len(ready),
+                    message=failure.message,
+                )
+            else:
+                for prepared in ready:
+                    prepared.seconds[Stage.COMMIT] = (time.perf_counter() - started) / len(ready)
+                return {prepared.day: result for prepared, result in zip(ready, committed, strict=True)}
+        results: dict[date, CommitResult] = {}
+        for prepared in ready:
             with prepared.timed(Stage.COMMIT):
-                result = open_session().commit(self._request(prepared, prepared.staged))
-        prepared.release()
-        return self._outcome(prepared, result)
+                results[prepared.day] = session.commit(self._request(prepared))
+        return results
 
     @cached_property
     def _pseudonymiser(self) -> Pseudonymiser:
@@ -245,7 +290,9 @@ class PartitionPipeline:
         )
         return staged
 
-    def _request(self, prepared: Prepared, staged: StagedPartition) -> CommitRequest:
+    def _request(self, prepared: Prepared) -> CommitRequest:
+        staged = prepared.staged
+        assert staged is not None
         counts, failed_items = prepared.counts, prepared.failed_items
         verdict, message = decide(counts, staged.violations, self.stream.budget)
         landed = prepared.landed

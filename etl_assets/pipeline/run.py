@@ -1,4 +1,4 @@
-"""Many partitions at once: prepared in threads, committed one after the other, every outcome collected.
+"""Many partitions at once: prepared in threads, committed in small groups, every outcome collected.
 
 What belongs here: overlapping the source's waiting time with our own work, and going on when a partition fails. What
 does not: the way of one partition (`etl_assets.pipeline.partition`).
@@ -32,6 +32,58 @@ SESSION_SECONDS = 2.0
 
 IDLE_SECONDS = 0.3
 """How long the warehouse stays open while no partition is ready."""
+
+
+GROUP_PARTITIONS = 8
+"""Partitions that are committed in one transaction, at most: a transaction costs about as much as a small commit."""
+
+GROUP_ROWS = 100_000
+"""Rows of a group, at most, unless one partition alone has more: what is not yet committed takes memory."""
+
+GROUP_SECONDS = 0.5
+"""How long a prepared partition waits for others to be committed with."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Prepared partitions that wait to be committed together."""
+
+    waiting: list[Prepared] = field(default_factory=list)
+    since: float = 0.0
+
+    def sort_out(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+        """Take in what has been prepared; give what is to be settled now, failures at once and the others in groups."""
+        arrived = sorted(prepared, key=lambda one: one.day)
+        self.since = self.since if self.waiting else time.monotonic()
+        self.waiting += [one for one in arrived if one.failure is None]
+        if failed := [one for one in arrived if one.failure is not None]:
+            yield failed
+        while self.is_due:
+            yield self.take()
+
+    @property
+    def is_due(self) -> bool:
+        return bool(self.waiting) and (
+            len(self.waiting) >= GROUP_PARTITIONS
+            or sum(prepared.rows for prepared in self.waiting) >= GROUP_ROWS
+            or self.seconds_left <= 0
+        )
+
+    @property
+    def seconds_left(self) -> float:
+        """Until it is due by time."""
+        return self.since + GROUP_SECONDS - time.monotonic()
+
+    def take(self) -> list[Prepared]:
+        """Give what is to be committed together, at least one partition if there is any."""
+        group, rows = self.waiting[:1], sum(one.rows for one in self.waiting[:1])
+        for one in self.waiting[1:GROUP_PARTITIONS]:
+            rows += one.rows
+            if rows > GROUP_ROWS:
+                break
+            group.append(one)
+        self.waiting = self.waiting[len(group) :]
+        return group
 
 
 @dataclass(slots=True)
@@ -151,33 +203,48 @@ def _settle_all(
     threads: int,
 ) -> Iterator[PartitionOutcome]:
     running: set[Future[Prepared]] = set()
+    group = _Group()
     pool = ThreadPoolExecutor(threads, thread_name_prefix=pipeline.stream.name)
     try:
-        while waiting or running:
+        while waiting or running or group.waiting:
             while waiting and len(running) < threads * LOOK_AHEAD and stop.outcome is None:
                 running.add(pool.submit(prepare, waiting.popleft()))
-            if not running and stop.outcome is not None:
+            if not running:
+                yield from _settle(pipeline, group.take(), shared, stop)
                 yield from _put_off(waiting, stop)
                 continue
-            done, running = wait(
-                running, timeout=IDLE_SECONDS if shared.is_open else None, return_when=FIRST_COMPLETED
-            )
+            done, running = wait(running, timeout=_patience(shared, group), return_when=FIRST_COMPLETED)
+            for ready in group.sort_out(future.result() for future in done):
+                yield from _settle(pipeline, ready, shared, stop)
             if not done:
                 shared.close()
-            for prepared in sorted((future.result() for future in done), key=lambda ready: ready.day):
-                outcome = pipeline.settle(prepared, shared.get)
-                stop.consider(outcome)
-                yield outcome
             shared.close_if_due()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for prepared in group.waiting:
+            prepared.release()
         for future in running:
             if not future.cancelled():
                 future.result().release()
 
 
+def _patience(shared: _SharedSession, group: _Group) -> float | None:
+    """Give the seconds to wait for a partition to be prepared; None for as long as it takes."""
+    if group.waiting:
+        return max(group.seconds_left, 0)
+    return IDLE_SECONDS if shared.is_open else None
+
+
+def _settle(
+    pipeline: PartitionPipeline, group: list[Prepared], shared: _SharedSession, stop: _Stop
+) -> Iterator[PartitionOutcome]:
+    for outcome in pipeline.settle(group, shared.get):
+        stop.consider(outcome)
+        yield outcome
+
+
 def _put_off(waiting: deque[date], stop: _Stop) -> Iterator[PartitionOutcome]:
-    while waiting:
+    while waiting and stop.outcome is not None:
         outcome = stop.put_off(waiting.popleft())
         if outcome is not None:
             stop.failed.append(outcome)

@@ -71,6 +71,20 @@ def check_columns(
     _check_personal(stream, contract, uses)
     if isinstance(write, Append):
         _check_told_apart(stream, contract)
+    _check_different(stream, write, uses)
+
+
+def _check_different(stream: str, write: WriteDisposition, uses: list[tuple[str, str]]) -> None:
+    """Check that no column is given two parts that only different columns can play."""
+    keys = [name for use, name in uses if use == "key"]
+    for name in keys:
+        if keys.count(name) > 1:
+            raise ConfigurationError(f"{stream}: key names {name!r} twice")
+    if isinstance(write, Merge) and write.version in keys:
+        raise ConfigurationError(
+            f"{stream}: version column {write.version!r} is part of the key, so that no row has another version",
+            hint="name the column that tells an update from what it updates",
+        )
     if isinstance(write, Cdc):
         roles = [name for use, name in uses if use != "business_date"]
         if len(set(roles)) < len(roles):

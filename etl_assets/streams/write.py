@@ -34,7 +34,11 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """A load adds its rows; a row that the table already has, equal in every column, is not added again."""
+    """A load adds its rows; a row that the table already has, equal in every column, is not added again.
+
+    A day that is loaded again by a mended contract or transform first takes back what the former one made of it, unless
+    another day brought the same row.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

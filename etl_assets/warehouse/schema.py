@@ -14,7 +14,7 @@ import duckdb
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.streams.base import Stream
 from etl_assets.streams.contract import arrow_schema
-from etl_assets.streams.write import Cdc, Snapshot, WriteDisposition
+from etl_assets.streams.write import Append, Cdc, Snapshot, WriteDisposition
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 
 _DECIMAL = re.compile(r"^decimal128\((\d+),\s*(\d+)\)")
@@ -52,6 +52,9 @@ PLATFORM_COLUMNS = (
 DELETED_AT = Column("_deleted_at", "TIMESTAMP", "When the row was deleted at the source, UTC.")
 VALUES_SEQUENCE = Column(
     "_values_sequence", "BIGINT", "Number of the change that the values of a deleted row are from."
+)
+BROUGHT_BY = Column(
+    "_brought_by", "DATE[]", "Days whose loads brought the row; missing where that is its own day alone."
 )
 REMOVED_ON = Column("_removed_on", "DATE", "Day of the first snapshot in which the row is gone.")
 
@@ -101,8 +104,10 @@ def layout_of(stream: Stream) -> TableLayout:
 
 
 def _marks(write: WriteDisposition) -> tuple[Column, ...]:
-    """Give the columns that mark rows which the source has no more."""
+    """Give the columns in which a disposition keeps what it needs to know of a row."""
     match write:
+        case Append():
+            return (BROUGHT_BY,)
         case Cdc(delete="soft"):
             return (DELETED_AT, VALUES_SEQUENCE)
         case Snapshot(removed="mark"):

@@ -56,23 +56,33 @@ class Session:
             StorageFullError: If the disk is full.
             WarehouseError: If the partition cannot be committed; nothing of it was.
         """
-        with self._writing(f"commit {request.what}"):
-            layout = self._table_of(request.stream)
-            result = commit_partition(self._connection, self._ledger, layout, request)
-        self._layouts[request.stream.id] = layout
-        log.info(
-            "commit_withheld" if result.status is Status.WITHHELD else "committed",
-            source=request.stream.source.name,
-            stream=request.stream.id,
-            partition=request.partition.isoformat(),
-            run_id=request.run_id,
-            stage="commit",
-            load_id=result.load_id,
-            loaded=result.counts.loaded,
-            unchanged=result.counts.unchanged,
-            quarantined=result.counts.quarantined,
-        )
-        return result
+        return self.commit_group([request])[0]
+
+    def commit_group(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+        """Commit some partitions in one transaction, or nothing of any; see `commit`.
+
+        One that is withheld is recorded as such and keeps no other one back.
+
+        Args:
+            requests: The partitions, in the order in which they are to be committed.
+
+        Raises:
+            StorageFullError: If the disk is full.
+            WarehouseError: If one of the partitions cannot be committed; nothing of any was.
+        """
+        layouts: dict[str, TableLayout] = {}
+        with self._writing(f"commit {_named(requests)}"):
+            results = [self._commit_within(request, layouts) for request in requests]
+        self._layouts |= layouts
+        for request, result in zip(requests, results, strict=True):
+            _log_commit(request, result)
+        return results
+
+    def _commit_within(self, request: CommitRequest, layouts: dict[str, TableLayout]) -> CommitResult:
+        """Commit a partition within the open transaction, and note the layout of its table."""
+        layout = layouts.get(request.stream.id) or self._table_of(request.stream)
+        layouts[request.stream.id] = layout
+        return commit_partition(self._connection, self._ledger, layout, request)
 
     def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
         """Record failed attempts as their partitions' last outcome; rows published before stay.
@@ -158,3 +168,23 @@ class Session:
         layout = layout_of(stream)
         ensure_table(self._connection, layout)
         return layout
+
+
+def _named(requests: Sequence[CommitRequest]) -> str:
+    first, *others = (request.what for request in requests)
+    return f"{first} and {len(others)} more" if others else first
+
+
+def _log_commit(request: CommitRequest, result: CommitResult) -> None:
+    log.info(
+        "commit_withheld" if result.status is Status.WITHHELD else "committed",
+        source=request.stream.source.name,
+        stream=request.stream.id,
+        partition=request.partition.isoformat(),
+        run_id=request.run_id,
+        stage="commit",
+        load_id=result.load_id,
+        loaded=result.counts.loaded,
+        unchanged=result.counts.unchanged,
+        quarantined=result.counts.quarantined,
+    )

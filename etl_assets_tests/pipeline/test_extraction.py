@@ -71,10 +71,11 @@ def run(
 def settle(pipeline: PartitionPipeline) -> PartitionOutcome:
     """Take the day as far as the pipeline goes."""
     with ExitStack() as stack:
-        return pipeline.settle(
-            pipeline.prepare(DAY),
+        [outcome] = pipeline.settle(
+            [pipeline.prepare(DAY)],
             lambda: stack.enter_context(pipeline.environment.warehouse.session("test")),
         )
+        return outcome
 
 
 def landed_of(settings: Settings, stream: Stream = EVENTS) -> LandedPartition | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,16 +15,18 @@ from filelock import FileLock, Timeout
 from etl_assets.cli.days import last_full_day
 from etl_assets.cli.deliveries import demo_deliveries
 from etl_assets.demo.server import RunningSource, running_source
-from etl_assets.failures import FailureClass, WarehouseError
+from etl_assets.failures import FailureClass, WarehouseBusyError, WarehouseError
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import Counts, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage, record_failure
-from etl_assets.pipeline.run import run_partitions
+from etl_assets.pipeline.partition import PartitionPipeline, Prepared, Stage, record_failure
+from etl_assets.pipeline.run import _Group, run_partitions
+from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.quality.rules import compile_contract
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.base import ErrorBudget, Stream
 from etl_assets.streams.discovery import discover_streams
+from etl_assets.warehouse.database import Session
 
 CATALOGUE = discover_streams()
 LINES = CATALOGUE["shop/order_lines"]
@@ -317,7 +320,7 @@ def test_partition_is_held_until_it_is_settled(
         with pytest.raises(Timeout):
             lock.acquire(timeout=0)
         with environment.warehouse.session("test") as session:
-            pipeline.settle(prepared, lambda: session)
+            pipeline.settle([prepared], lambda: session)
     with lock.acquire(timeout=0):
         assert prepared.lock is None
 
@@ -371,3 +374,80 @@ def test_failure_is_one_line_with_its_class(
 ) -> None:
     record = record_failure(Stage.STAGE, error)
     assert (record.failure_class, record.affects_all, record.message) == (failure_class, affects_all, message)
+
+
+def prepared_days(environment: Environment, count: int) -> Iterator[tuple[PartitionPipeline, list[Prepared]]]:
+    """Prepare some days, to be settled as one group."""
+    with closing(environment.open_source(LINES.source)) as reader:
+        pipeline = PartitionPipeline(environment, LINES, ALL, "run-1", reader)
+        yield pipeline, [pipeline.prepare(day) for day in days(count)]
+
+
+def test_partition_that_cannot_be_committed_costs_none_of_its_group(settings: Settings) -> None:
+    environment = Environment.of(settings, CATALOGUE.code_versions)
+    for pipeline, group in prepared_days(environment, 4):
+        lost = group[1].staged
+        assert lost is not None
+        lost.rows.unlink()
+        with environment.warehouse.session("test") as session:
+            outcomes = {outcome.partition: outcome for outcome in pipeline.settle(group, lambda: session)}
+    failed = outcomes.pop(days(4)[1])
+    assert (failed.status, failed.completed) == (Status.FAILED, ("extract", "stage"))
+    assert failed.failure is not None
+    assert failed.failure.stage == "commit"
+    assert all(outcome.status.is_published for outcome in outcomes.values())
+    assert published_days(settings) == sorted(outcomes)
+
+
+def test_withheld_partition_keeps_none_of_its_group_back(settings: Settings, source: RunningSource) -> None:
+    environment = Environment.of(settings, CATALOGUE.code_versions)
+    source.faults.renamed_fields = {"stock_code": "sku"}
+    with closing(environment.open_source(LINES.source)) as reader:
+        pipeline = PartitionPipeline(environment, LINES, ALL, "run-1", reader)
+        group = [pipeline.prepare(days(3)[0])]
+        source.faults.renamed_fields = {}
+        group += [pipeline.prepare(day) for day in days(3)[1:]]
+        with environment.warehouse.session("test") as session:
+            statuses = [outcome.status for outcome in pipeline.settle(group, lambda: session)]
+    assert statuses == [Status.WITHHELD, Status.PUBLISHED, Status.PUBLISHED]
+    assert published_days(settings) == days(3)[1:]
+
+
+def test_group_is_refused_as_one_when_the_warehouse_cannot_be_had(settings: Settings) -> None:
+    environment = Environment.of(settings, CATALOGUE.code_versions)
+    asked = []
+
+    def busy() -> Session:
+        asked.append(1)
+        raise WarehouseBusyError("in use")
+
+    for pipeline, group in prepared_days(environment, 3):
+        outcomes = pipeline.settle(group, busy)
+    assert len(asked) == 1, "nobody waits for the lock once for every partition"
+    assert {outcome.message for outcome in outcomes} == {"in use"}
+    assert all(outcome.failure and outcome.failure.stage == "commit" for outcome in outcomes)
+    assert all(prepared.lock is None for prepared in group)
+
+
+def with_rows(number: int, rows: int) -> Prepared:
+    """Make a prepared day of so many rows."""
+    staged = StagedPartition(Path(), Counts(extracted=rows), {}, {}, "", "")
+    return Prepared(FIRST + timedelta(days=number), staged=staged)
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        ([1] * 3, [3]),
+        ([1] * 8, [8]),
+        ([1] * 20, [8, 8, 4]),
+        ([40_000] * 5, [2, 2, 1]),
+        ([10, 500_000, 10, 10], [1, 1, 2]),
+    ],
+)
+def test_groups_are_bounded_by_partitions_and_rows(rows: list[int], groups: list[int]) -> None:
+    group = _Group()
+    taken = [len(ready) for ready in group.sort_out(with_rows(*numbered) for numbered in enumerate(rows))]
+    while group.waiting:
+        taken.append(len(group.take()))
+    assert taken == groups

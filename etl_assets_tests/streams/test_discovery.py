@@ -122,6 +122,38 @@ def test_misdeclared_stream_names_its_file(tree: Tree) -> None:
     assert said.startswith("streams/till/sales.py: stream name 'Sales' must be")
 
 
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (
+            'Merge(version="at")',
+            "TypeError: Merge.__init__() missing 1 required keyword-only argument: 'key'",
+        ),
+        ('Merge(key=(), version="at")', "till/sales: merge needs a key"),
+        ('Merge(key="sale", version="at")', "till/sales: key names 'sale', which its contract does not have"),
+        ('Merge(key="place", version="at")', "till/sales: key column 'place' must not allow missing values"),
+        (
+            'Merge(key="till", version="changed")',
+            "till/sales: version names 'changed', which its contract does not",
+        ),
+        (
+            'Merge(key="till", version="place")',
+            "till/sales: version column 'place' must not allow missing values",
+        ),
+        ('Merge(key=("till", "till"), version="at")', "till/sales: key names 'till' twice"),
+        ('Merge(key="at", version="at")', "till/sales: version column 'at' is part of the key"),
+    ],
+)
+def test_write_disposition_that_cannot_work_names_its_file(tree: Tree, write: str, reason: str) -> None:
+    text = stream_file("sales").replace("ReplacePartition()", write).replace("ReplacePartition", "Merge")
+    text = text.replace(
+        "Field()", 'Field()\n    till: str = Field()\n    place: str = Field(missing="allow")', 1
+    )
+    said = refused(tree({"streams/till/sales.py": text}))
+    assert said.startswith("streams/till/sales.py")
+    assert reason in said
+
+
 @pytest.mark.parametrize("where", ["streams/till/__init__.py", "streams/till/deep/__init__.py"])
 def test_error_in_a_folder_is_no_silent_skip(tree: Tree, where: str) -> None:
     files = {"streams/till/sales.py": stream_file("sales"), where: "raise ValueError('broken folder')"}

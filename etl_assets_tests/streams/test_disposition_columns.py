@@ -106,6 +106,10 @@ def _cdc(**changes: Any) -> Cdc:
         (_cdc(operation="note"), TIMES, "operation column 'note' must not allow missing values"),
         (_cdc(operation="lsn", sequence="lsn"), TIMES, "operation column 'lsn' must be a text"),
         (_cdc(key=("thing_id", "op")), TIMES, "must be different columns"),
+        (Merge(key=("thing_id", "thing_id"), version="lsn"), TIMES, "key names 'thing_id' twice"),
+        (Merge(key=("thing_id", "lsn"), version="lsn"), TIMES, "version column 'lsn' is part of the key"),
+        (_cdc(key=("thing_id", "thing_id")), TIMES, "key names 'thing_id' twice"),
+        (Snapshot(key=("thing_id", "thing_id")), {}, "key names 'thing_id' twice"),
         (Snapshot(key=()), {}, "snapshot needs a key"),
         (Snapshot(key="note"), {}, "key column 'note' must not allow missing values"),
         (Snapshot(key="thing_id", guard=1.5), {}, "guard must be a share between 0 and 1, not 1.5"),
@@ -134,3 +138,23 @@ def test_rows_without_a_time_are_in_no_window() -> None:
     assert dict(split.violations) == {"valid_from.window": 1}
     split = split_rows(contract, rows, rows, window=window, window_column=None)
     assert (split.good.num_rows, dict(split.violations)) == (1, {})
+
+
+def test_rows_without_a_key_or_a_version_are_quarantined() -> None:
+    raw = pd.DataFrame(
+        {
+            "lsn": pd.array([1, None, 3], dtype="Int64"),
+            "op": ["I", "I", "I"],
+            "changed_at": [pd.Timestamp("2025-01-01", tz="UTC")] * 3,
+            "thing_id": ["a", "b", None],
+            "note": [None, None, None],
+            "sold_at": pd.Series([pd.NaT] * 3, dtype="datetime64[ns, UTC]"),
+        }
+    )
+    stream = declare(Merge(key="thing_id", version="lsn"), columns=TIMES)
+    window = Window.of_day(date(2025, 1, 1))
+    split = split_rows(
+        compile_contract(stream.contract), raw, raw, window=window, window_column=stream.window_column
+    )
+    assert dict(split.violations) == {"lsn.missing": 1, "thing_id.missing": 1}
+    assert split.good.num_rows == 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import pytest
 
-from etl_assets.outcomes import Counts
-from etl_assets.warehouse.database import Session
-from etl_assets_tests.warehouse.feeds import CLICKS, click, fresh_session
-from etl_assets_tests.warehouse.samples import Row, Stager, at, day, select
+from etl_assets.outcomes import Counts, Status
+from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets_tests.warehouse.feeds import CLICKS, click
+from etl_assets_tests.warehouse.samples import Stager, at, day, select
 
 CONTENT = "SELECT page, seconds, clicked_at, _partition FROM shop.clicks"
 
@@ -53,29 +52,62 @@ def test_same_content_is_loaded_again_into_an_emptied_table(session: Session, st
     assert session.commit(request).counts.loaded == 1
 
 
-CLICK = st.builds(
-    click,
-    page=st.sampled_from([None, "", "a", "b"]),
-    clicked_at=st.integers(0, 5).map(lambda hours: at(0, hours * 12)),
-    seconds=st.sampled_from([None, 0.0, 1.5]),
-)
-LOADS = st.lists(st.tuples(st.integers(0, 2), st.lists(CLICK, max_size=6)), min_size=1, max_size=5)
+BROUGHT_BY = "SELECT page, _partition, _brought_by FROM shop.clicks ORDER BY ALL"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=LOADS, data=st.data())
-def test_any_loads_in_any_order_equal_a_set(loads: list[tuple[int, list[Row]]], data: st.DataObject) -> None:
-    loads = data.draw(st.permutations(loads))
-    repeats = data.draw(st.lists(st.sampled_from(loads), max_size=2))
-    model: set[tuple[Any, ...]] = set()
-    with fresh_session() as (session, stager):
-        for number, rows in [*loads, *repeats]:
-            given_rows = [(*row.values(), row["clicked_at"].date()) for row in rows]
-            new = set(given_rows) - model
-            model |= new
-            result = session.commit(stager.request(CLICKS, number, rows))
-            assert result.counts.conserved
-            assert result.counts.loaded == len(new)
-            assert result.counts.deduplicated == len(rows) - len(set(given_rows))
-            assert set(result.touched_dates) == {row[-1] for row in new}
-            assert sorted(select(session.connection, CONTENT), key=repr) == sorted(model, key=repr)
+@pytest.mark.parametrize("changed", [{"code_version": "v2"}, {"contract_version": "c2"}])
+def test_a_mended_transform_takes_back_what_its_day_brought(
+    session: Session, stager: Stager, changed: dict[str, str]
+) -> None:
+    session.commit(stager.request(CLICKS, 0, [click("wrong", at(0, 1)), click("same", at(0, 2))]))
+    session.commit(stager.request(CLICKS, 0, [click("sent later", at(0, 3))]))
+    session.commit(stager.request(CLICKS, 1, [click("other day", at(1, 1))]))
+    mended = [click("right", at(0, 1)), click("same", at(0, 2)), click("right", at(0, 1))]
+    result = session.commit(stager.request(CLICKS, 0, mended, run_id="run-2", **changed))
+    assert result.counts == Counts(extracted=3, staged=3, loaded=1, unchanged=1, deduplicated=1, removed=2)
+    assert result.touched_dates == (day(0),)
+    found = select(session.connection, "SELECT page, _run_id FROM shop.clicks ORDER BY 1")
+    assert found == [("other day", "run-1"), ("right", "run-2"), ("same", "run-1")]
+
+
+def test_a_row_that_another_day_brought_too_stays_until_that_day_is_mended(
+    session: Session, stager: Stager
+) -> None:
+    wrong, right = click("wrong", at(0, 23)), click("right", at(0, 23))
+    session.commit(stager.request(CLICKS, 0, [wrong]))
+    session.commit(stager.request(CLICKS, 1, [wrong]))
+    assert select(session.connection, BROUGHT_BY) == [("wrong", day(0), [day(0), day(1)])]
+    first = session.commit(stager.request(CLICKS, 0, [right], code_version="v2"))
+    assert (first.counts.loaded, first.counts.removed) == (1, 0)
+    assert select(session.connection, BROUGHT_BY) == [
+        ("right", day(0), None),
+        ("wrong", day(0), [day(1)]),
+    ]
+    second = session.commit(stager.request(CLICKS, 1, [right], code_version="v2"))
+    assert (second.counts.unchanged, second.counts.removed) == (1, 1)
+    assert select(session.connection, BROUGHT_BY) == [("right", day(0), [day(0), day(1)])]
+
+
+def test_a_mended_transform_that_leaves_no_row_is_withheld(session: Session, stager: Stager) -> None:
+    session.commit(stager.request(CLICKS, 0, [click("a", at(0, 1)), click("b", at(0, 1))]))
+    nothing = stager.request(CLICKS, 0, [], ["{}"], code_version="v2")
+    result = session.commit(nothing)
+    assert result.status is Status.WITHHELD
+    assert result.message.startswith(
+        "none of the source's 1 rows is good for a day that brought 2 rows before;"
+    )
+    confirmed = session.commit(replace(nothing, confirm_empty=True))
+    assert (confirmed.counts.removed, confirmed.touched_dates) == (2, (day(0),))
+    assert select(session.connection, BROUGHT_BY) == []
+
+
+def test_a_table_from_before_the_days_were_noted_counts_rows_to_their_own_day(
+    warehouse: Warehouse, stager: Stager
+) -> None:
+    with warehouse.session("before") as session:
+        session.commit(stager.request(CLICKS, 0, [click("wrong", at(0, 1)), click("wrong", at(-1, 23))]))
+        session.connection.execute("ALTER TABLE shop.clicks DROP COLUMN _brought_by")
+    with warehouse.session("after") as session:
+        result = session.commit(stager.request(CLICKS, 0, [click("right", at(0, 1))], code_version="v2"))
+        assert (result.counts.loaded, result.counts.removed) == (1, 1)
+        assert [row[0] for row in select(session.connection, BROUGHT_BY)] == ["right", "wrong"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date
-from itertools import pairwise, permutations
+from itertools import permutations
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
 from etl_assets.warehouse.database import Session
 from etl_assets_tests.warehouse.feeds import change, fresh_session, products
-from etl_assets_tests.warehouse.samples import LOADED_AT, Row, Stager, at, day, select
+from etl_assets_tests.warehouse.samples import LOADED_AT, Stager, at, day, select
 
 Delete = Literal["soft", "hard"]
 SOFT, HARD = products("soft"), products("hard")
@@ -184,109 +180,3 @@ def test_a_source_that_leaves_numbers_out_has_no_gaps(session: Session, stager: 
     stream = products("soft", contiguous=False)
     session.commit(stager.request(stream, 0, [change(lsn, "I", at(0), str(lsn)) for lsn in (1, 5, 900)]))
     assert select(session.connection, "SELECT * FROM etl.sequence_gaps") == []
-
-
-def _values(row: Row) -> tuple[Any, ...]:
-    price, name = row["price"], row["name"]
-    return (price is not None, price or 0.0, name is not None, name or "")
-
-
-def _newest_with_values(rows: Iterable[Row]) -> Row | None:
-    valued = [row for row in rows if row["op"] != "D"]
-    key = max(((row["lsn"], _values(row), row["changed_at"], row["op"]) for row in valued), default=None)
-    return next((r for r in valued if (r["lsn"], _values(r), r["changed_at"], r["op"]) == key), None)
-
-
-def _end_of(rows: list[Row]) -> Row:
-    """What a key's changes amount to: its newest change, with the newest values."""
-    newest = max(row["lsn"] for row in rows)
-    deletes = [row for row in rows if row["lsn"] == newest and row["op"] == "D"]
-    valued = _newest_with_values(rows)
-    if not deletes:
-        assert valued is not None
-        return valued
-    delete = max(deletes, key=lambda row: (row["changed_at"], _values(row)))
-    if valued is None:
-        return delete
-    return delete | {"price": valued["price"], "name": valued["name"], "values_from": valued["lsn"]}
-
-
-def _expected(events: list[Row], delete: Delete) -> tuple[dict[str, Row], list[tuple[Any, ...]]]:
-    """The table's rows by key, and the tombstones."""
-    by_key: dict[str, list[Row]] = {}
-    for row in events:
-        by_key.setdefault(row["product_id"], []).append(row)
-    ends = {key: _end_of(rows) for key, rows in by_key.items()}
-    if delete == "soft":
-        return ends, []
-    tombstones = [
-        (f'{{"product_id":"{key}"}}', row["lsn"], row["changed_at"], row["changed_at"].date())
-        for key, row in ends.items()
-        if row["op"] == "D"
-    ]
-    return {key: row for key, row in ends.items() if row["op"] != "D"}, tombstones
-
-
-def _as_table(rows: dict[str, Row], delete: Delete) -> list[tuple[Any, ...]]:
-    names = ("product_id", "lsn", "op", "changed_at", "price", "name")
-    return sorted(
-        (
-            (
-                *(row[name] for name in names),
-                row["changed_at"].date(),
-                row["changed_at"] if row["op"] == "D" and delete == "soft" else None,
-                row.get("values_from"),
-            )
-            for row in rows.values()
-        ),
-        key=repr,
-    )
-
-
-def _gaps(numbers: set[int]) -> list[tuple[int, int]]:
-    ordered = sorted(numbers)
-    return [(a, b) for a, b in pairwise(ordered) if b > a + 1]
-
-
-def _business_dates(before: dict[str, Row], after: dict[str, Row]) -> set[date]:
-    changed = [key for key in before | after if before.get(key) != after.get(key)]
-    return {rows[key]["changed_at"].date() for rows in (before, after) for key in changed if key in rows}
-
-
-CHANGE = st.builds(
-    change,
-    lsn=st.integers(1, 12),
-    op=st.sampled_from(["I", "U", "D", "D"]),
-    changed_at=st.integers(0, 3).map(lambda hours: at(0, hours * 12)),
-    product_id=st.sampled_from("ab"),
-    price=st.sampled_from([None, 1.0, -2.0]),
-    name=st.sampled_from([None, "", "x"]),
-)
-LOADS = st.lists(st.tuples(st.integers(0, 2), st.lists(CHANGE, max_size=5)), min_size=1, max_size=5)
-
-
-@pytest.mark.parametrize("delete", ["soft", "hard"])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=LOADS, data=st.data())
-def test_any_loads_in_any_order_equal_a_dictionary(
-    delete: Delete, loads: list[tuple[int, list[Row]]], data: st.DataObject
-) -> None:
-    stream, events = products(delete), list[Row]()
-    loads = data.draw(st.permutations(loads))
-    repeats = data.draw(st.lists(st.sampled_from(loads), max_size=2))
-    with fresh_session() as (session, stager):
-        for number, rows in [*loads, *repeats]:
-            before, dead = _expected(events, delete)
-            events += rows
-            after, tombstones = _expected(events, delete)
-            result = session.commit(stager.request(stream, number, rows))
-            keys = {row["product_id"] for row in rows}
-            assert result.counts.conserved
-            assert result.counts.deduplicated == len(rows) - len(keys)
-            if (before, dead) == (after, tombstones):
-                assert result.counts.loaded == result.counts.removed == 0
-            assert set(result.touched_dates) == _business_dates(before, after)
-            found = sorted(select(session.connection, TABLE[delete]), key=repr)
-            assert found == _as_table(after, delete)
-            assert sorted(select(session.connection, TOMBSTONES)) == sorted(tombstones)
-            assert select(session.connection, OPEN_GAPS) == _gaps({row["lsn"] for row in events})

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.outcomes import Status
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Session
 from etl_assets_tests.warehouse.samples import (
     LINES,
     LOADED_AT,
     ORDERS,
-    Row,
     Stager,
     at,
     day,
@@ -192,59 +186,3 @@ def test_a_query_that_forgets_the_dates_does_not_double_days(session: Session, s
 def test_a_mart_cannot_change_the_databases_settings(session: Session) -> None:
     with pytest.raises(Exception, match="locked"):
         session.connection.execute("SET memory_limit = '50GB'")
-
-
-ORDER_ROWS = st.builds(
-    order,
-    order_id=st.sampled_from("abc"),
-    updated_at=st.integers(0, 5).map(lambda hours: at(0, hours * 12)),
-    created_on=st.integers(0, 3).map(day),
-    total=st.sampled_from([0.5, 1.0, 2.5]),
-)
-LINE_NAMES = st.lists(st.sampled_from(["a1", "a2", "b1", "b2"]), max_size=4)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("lines"), st.integers(0, 2), LINE_NAMES),
-        st.tuples(st.just("orders"), st.integers(0, 2), st.lists(ORDER_ROWS, max_size=4)),
-        st.tuples(st.just("build"), st.just(0), st.just([])),
-    ),
-    min_size=1,
-    max_size=10,
-)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS)
-def test_after_any_history_a_mart_equals_its_full_rebuild(steps: list[tuple[str, int, list[Any]]]) -> None:
-    marts = (DAILY_SALES, replace(ORDER_VALUE, reads=("shop/orders",)))
-    with tempfile.TemporaryDirectory() as folder:
-        stager = Stager(Path(folder) / "staged")
-        with Warehouse(Path(folder) / "w.duckdb").session("property") as session:
-            session.commit(stager.request(LINES, 0, [line(0, "a1")]))
-            session.commit(stager.request(ORDERS, 0, [order("a", at(0))]))
-            for kind, number, content in [*steps, ("build", 0, [])]:
-                if kind == "build":
-                    for mart in marts:
-                        rebuild(session, mart)
-                    continue
-                rows: list[Row] = [_line(number, name) for name in content] if kind == "lines" else content
-                stream = LINES if kind == "lines" else ORDERS
-                session.commit(stager.request(stream, number, rows, confirm_empty=True))
-            for mart in marts:
-                table = f"SELECT * FROM marts.{mart.name} ORDER BY ALL"
-                incremental = select(session.connection, table)
-                assert incremental == _from_scratch(session, mart)
-                rebuild(session, mart, full=True)
-                assert incremental == select(session.connection, table)
-
-
-def _from_scratch(session: Session, mart: Mart) -> list[tuple[Any, ...]]:
-    """Give what the mart's query says of every date there could be, whatever the bookkeeping holds."""
-    dates = "SELECT CAST(unnest(range(DATE '2024-12-01', DATE '2025-02-01', INTERVAL 1 DAY)) AS DATE)"
-    query = mart.sql.replace("SELECT business_date FROM touched_dates", dates)
-    return select(session.connection, f"SELECT * FROM ({query}) ORDER BY ALL")
-
-
-def _line(number: int, name: str) -> Row:
-    """Make a line that, by its name, belongs to its day or was invoiced the day before."""
-    return line(number, name, invoiced_at=at(number, 9) - timedelta(days=int(name[1]) - 1))

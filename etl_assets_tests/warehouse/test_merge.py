@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
-from datetime import date
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
 from etl_assets.streams.base import Merge, Stream
@@ -152,56 +146,3 @@ def test_a_key_of_two_columns(session: Session, stager: Stager) -> None:
     assert result.counts == Counts(extracted=1, staged=1, loaded=1, updated=1)
     found = select(session.connection, "SELECT order_id, created_on, status FROM shop.pairs ORDER BY ALL")
     assert found == [("a", day(0), "pending"), ("a", day(1), "new"), ("b", day(0), "pending")]
-
-
-def _rank(row: Row) -> tuple[Any, ...]:
-    """The order of versions of one key: by version, then by the columns in order, missing values least."""
-    status = (row["status"] is not None, row["status"] or "")
-    return row["updated_at"], status, row["total"], row["created_on"]
-
-
-ROWS = st.builds(
-    order,
-    order_id=st.sampled_from("abcd"),
-    updated_at=st.integers(0, 5).map(lambda hours: at(0, hours * 12)),
-    created_on=st.integers(0, 2).map(day),
-    status=st.sampled_from([None, "", "pending", "done"]),
-    total=st.sampled_from([0.0, 1.0, -2.5]),
-)
-LOADS = st.lists(st.tuples(st.integers(0, 2), st.lists(ROWS, max_size=6)), min_size=1, max_size=6)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=LOADS, data=st.data())
-def test_any_loads_in_any_order_equal_a_dictionary(
-    loads: list[tuple[int, list[Row]]], data: st.DataObject
-) -> None:
-    order_of_loads = data.draw(st.permutations(loads))
-    repeats = data.draw(st.lists(st.sampled_from(loads), max_size=3))
-    model: dict[str, Row] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        stager = Stager(Path(folder) / "staged")
-        with Warehouse(Path(folder) / "w.duckdb").session("property") as session:
-            for number, rows in [*order_of_loads, *repeats]:
-                _load_and_compare(session, stager, number, rows, model)
-
-
-def _load_and_compare(
-    session: Session, stager: Stager, number: int, rows: Sequence[Row], model: dict[str, Row]
-) -> None:
-    before = dict(model)
-    for row in rows:
-        known = model.get(row["order_id"])
-        if known is None or _rank(row) > _rank(known):
-            model[row["order_id"]] = row
-    result = session.commit(stager.request(ORDERS, number, rows))
-    changed = [key for key in model if model[key] != before.get(key)]
-    assert result.counts.conserved
-    assert result.counts.loaded == len(changed)
-    assert result.counts.updated == len([key for key in changed if key in before])
-    assert result.counts.deduplicated == len(rows) - len({row["order_id"] for row in rows})
-    dates: set[date] = {model[key]["created_on"] for key in changed}
-    dates |= {before[key]["created_on"] for key in changed if key in before}
-    assert set(result.touched_dates) == dates
-    expected = [(*row.values(), row["updated_at"].date()) for row in model.values()]
-    assert sorted(select(session.connection, CONTENT), key=repr) == sorted(expected, key=repr)

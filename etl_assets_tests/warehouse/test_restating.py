@@ -34,3 +34,16 @@ def test_without_a_change_of_code_the_order_of_loads_does_not_matter(
     session.commit(stager.request(ORDERS, 0, [order("a", at(0, 9), status="b")]))
     session.commit(stager.request(ORDERS, 0, [order("a", at(0, 9), status="a")]))
     assert select(session.connection, "SELECT status FROM shop.orders") == [("b",)]
+
+
+def test_a_mended_transform_restates_even_when_it_makes_what_the_last_load_made(
+    session: Session, stager: Stager
+) -> None:
+    last = [order("a", at(0, 9), status="a")]
+    session.commit(stager.request(ORDERS, 0, [order("a", at(0, 9), status="b")]))
+    session.commit(stager.request(ORDERS, 0, last))
+    result = session.commit(stager.request(ORDERS, 0, last, code_version="v2"))
+    assert (result.unchanged_content, result.counts.updated) == (False, 1)
+    assert select(session.connection, "SELECT status FROM shop.orders") == [("a",)]
+    again = session.commit(stager.request(ORDERS, 0, last, code_version="v2"))
+    assert again.unchanged_content

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Counts, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.database import Session, Warehouse
-from etl_assets_tests.warehouse.feeds import customer, customers, fresh_session
-from etl_assets_tests.warehouse.samples import Row, Stager, day, everything, select
+from etl_assets_tests.warehouse.feeds import customer, customers
+from etl_assets_tests.warehouse.samples import Stager, day, everything, select
 
 Removed = Literal["mark", "delete"]
 MARK, DELETE = customers("mark"), customers("delete")
@@ -193,92 +189,3 @@ def test_another_table_with_the_name_of_the_history_is_left_alone(session: Sessi
         session.commit(stager.request(HISTORY, 0, [customer("a")]))
     session.commit(stager.request(DELETE, 0, [customer("a")]))
     assert select(session.connection, "SELECT * FROM shop.customers_history") == [(1,)]
-
-
-Days = Mapping[date, Mapping[str, Row]]
-Version = tuple[Row, date, date | None]
-
-
-def _versions(days: Days) -> list[Version]:
-    """Runs of equal rows over the loaded days, for each key."""
-    ordered, versions = sorted(days), list[Version]()
-    for key in {key for rows in days.values() for key in rows}:
-        since: date | None = None
-        for number, today in enumerate(ordered):
-            row = days[today].get(key)
-            if row is None:
-                continue
-            since = since or today
-            following = ordered[number + 1] if number + 1 < len(ordered) else None
-            if following is None or days[following].get(key) != row:
-                versions.append((row, since, following))
-                since = None
-    return versions
-
-
-def _table(versions: Iterable[Version], removed: Removed) -> list[tuple[Any, ...]]:
-    last: dict[str, Version] = {}
-    for version in sorted(versions, key=lambda version: version[1]):
-        last[version[0]["customer_id"]] = version
-    rows = [
-        (*row.values(), since, until)
-        for row, since, until in last.values()
-        if until is None or removed == "mark"
-    ]
-    return sorted(rows, key=repr)
-
-
-def _known(days: Days, today: date) -> Mapping[str, Row]:
-    """What is known of a day before it is loaded: its own earlier load, else the snapshot before it."""
-    earlier = [known for known in days if known <= today]
-    return days[max(earlier)] if earlier else {}
-
-
-CUSTOMER = st.builds(
-    customer,
-    customer_id=st.sampled_from("abc"),
-    points=st.integers(0, 1),
-    name=st.sampled_from([None, "", "n"]),
-    since=st.integers(0, 1).map(day),
-)
-LOADS = st.lists(
-    st.tuples(
-        st.integers(0, 3), st.lists(CUSTOMER, max_size=3, unique_by=lambda row: str(row["customer_id"]))
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@pytest.mark.parametrize("history", [True, False], ids=["history", "no-history"])
-@pytest.mark.parametrize("removed", ["mark", "delete"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(loads=LOADS, data=st.data())
-def test_any_days_in_any_order_equal_their_list(
-    removed: Removed, history: bool, loads: list[tuple[int, list[Row]]], data: st.DataObject
-) -> None:
-    stream = customers(removed, history=history)
-    loads = data.draw(st.permutations(loads))
-    repeats = data.draw(st.lists(st.sampled_from(loads), max_size=2))
-    days: dict[date, dict[str, Row]] = {}
-    with fresh_session() as (session, stager):
-        for number, rows in [*loads, *repeats]:
-            known, before = _known(days, day(number)), set(_table(_versions(days), removed))
-            days[day(number)] = {row["customer_id"]: row for row in rows}
-            result = session.commit(stager.request(stream, number, rows, confirm_empty=True))
-            after = _table(_versions(days), removed)
-            _check_counts(result.counts, known, rows)
-            assert set(result.touched_dates) == {row[3] for row in before ^ set(after)}
-            assert _current(session, removed) == after
-            if history:
-                found = "SELECT customer_id, name, points, since, valid_from, valid_to FROM shop.customers_history"
-                versions = [(*row.values(), since, until) for row, since, until in _versions(days)]
-                assert sorted(select(session.connection, found), key=repr) == sorted(versions, key=repr)
-
-
-def _check_counts(counts: Counts, known: Mapping[str, Row], rows: list[Row]) -> None:
-    assert counts.conserved
-    new = [row for row in rows if known.get(row["customer_id"]) != row]
-    assert counts.loaded == len(new)
-    assert counts.updated == len([row for row in new if row["customer_id"] in known])
-    assert counts.removed == len(known.keys() - {row["customer_id"] for row in rows})

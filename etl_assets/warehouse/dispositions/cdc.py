@@ -18,6 +18,7 @@ from datetime import date
 
 from etl_assets.streams.write import Cdc
 from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
+from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
 from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.schema import DELETED_AT, VALUES_SEQUENCE
 from etl_assets.warehouse.sequences import account_for
@@ -113,17 +114,19 @@ class ApplyChanges:
         row = ", ".join(f"old.{name}" for name in (self._sequence, self._operation, window, *values))
         nothing = ", ".join(["NULL"] * len(values)) + ", " if values else ""
         before = "NULL" if load.stream.business_date is None else f"old.{load.business_date}"
+        find_rows(load, _STATES, self._key)
         load.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_KNOWN} AS SELECT {keys}, {row}, "
+            f"CREATE OR REPLACE TEMP TABLE {_KNOWN} AS SELECT old._row, {keys}, {row}, "
             f"old.{self._operation} = 'D' AS _is_delete, "
             f"CASE WHEN old.{self._operation} = 'D' THEN {kept} ELSE old.{self._sequence} END "
             f"AS _values_sequence, CAST({before} AS DATE) AS _before "
-            f"FROM {load.layout.name} AS old JOIN {_STATES} AS new ON {self._same_key('old', 'new')} "
-            f"UNION ALL SELECT {keys}, old.sequence, 'D', old.deleted_at, {nothing}"
+            f"FROM {FOUND} AS old JOIN {_STATES} AS new ON {self._same_key('old', 'new')} "
+            f"UNION ALL SELECT NULL, {keys}, old.sequence, 'D', old.deleted_at, {nothing}"
             f"true, NULL, NULL FROM etl.tombstones AS old JOIN {_STATES} AS new "
             "ON old.key_json = new._key_json WHERE old.source = $source AND old.stream = $stream",
             self._stream(load),
         )
+        load.connection.execute(f"DROP TABLE {FOUND}")
 
     def _find_changes(self, load: Load) -> None:
         """Unite what was known and what is staged, and keep the keys of which more is known now."""
@@ -148,7 +151,7 @@ class ApplyChanges:
             f"FROM {_STATES} AS new LEFT JOIN {_KNOWN} AS old ON {self._same_key('new', 'old')}) "
             f"SELECT {', '.join(columns)}, new._key_json, new._is_known, "
             "CASE WHEN _values_are_newer THEN new._values_sequence ELSE old._values_sequence END "
-            "AS _values_sequence, new._is_known AND NOT old._is_delete AS _was_there, old._before "
+            "AS _values_sequence, new._is_known AND NOT old._is_delete AS _was_there, old._before, old._row "
             f"FROM compared AS new LEFT JOIN {_KNOWN} AS old ON {self._same_key('new', 'old')} "
             f"WHERE _is_newer OR {of_values}"
         )
@@ -190,8 +193,7 @@ class ApplyChanges:
 
     def _delete_known(self, load: Load) -> None:
         load.connection.execute(
-            f"DELETE FROM {load.layout.name} AS old USING {_CHANGES} AS new "
-            f"WHERE new._is_known AND {self._same_key('old', 'new')}"
+            f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_CHANGES} WHERE _row IS NOT NULL)"
         )
         load.connection.execute(
             "DELETE FROM etl.tombstones WHERE source = $source AND stream = $stream "

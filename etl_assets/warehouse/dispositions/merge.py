@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import date
 
 from etl_assets.warehouse.dispositions.base import Applied, Load
+from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
 from etl_assets.warehouse.identifiers import quoted
 
 _NEWEST = "_etl_newest"
@@ -47,8 +48,7 @@ class MergeRows:
         dates = self._touched_dates(load) if new or updated else ()
         if updated:
             load.connection.execute(
-                f"DELETE FROM {load.layout.name} AS old USING {_CHANGES} AS new "
-                f"WHERE new._is_update AND {self._same_key('old', 'new')}"
+                f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_CHANGES} WHERE _is_update)"
             )
         if new or updated:
             self._insert(load)
@@ -59,8 +59,7 @@ class MergeRows:
     def _pick_newest(self, load: Load) -> int:
         """Put the greatest version of each key into a table of its own, and count the others.
 
-        Done before the join with the table, so that the join knows how few rows it is about. Keys seldom
-        repeat within a day, and finding that out costs a tenth of ordering the rows.
+        Keys seldom repeat within a day, and finding that out costs a tenth of ordering the rows.
         """
         keys = ", ".join(self._key)
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS {load.staged}", load.parameters)[0])
@@ -77,14 +76,14 @@ class MergeRows:
         version, new, old = self._version, self._content("new", load), self._content("old", load)
         wins = f"({new} > {old} OR {old} > {new})" if load.restates else f"{new} > {old}"
         newer = f"(new.{version} > old.{version} OR (new.{version} = old.{version} AND {wins}))"
-        keys = ", ".join(f"new.{name}" for name in self._key)
+        find_rows(load, _NEWEST, self._key)
         load.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_CHANGES} AS WITH known AS ("
-            f"SELECT {keys}, {newer} AS _newer, CAST(old.{load.business_date} AS DATE) AS _before "
-            f"FROM {load.layout.name} AS old JOIN {_NEWEST} AS new ON {self._same_key('old', 'new')}) "
-            "SELECT new.*, known._newer IS NULL AS _is_new, coalesce(known._newer, false) AS _is_update, "
-            f"known._before FROM {_NEWEST} AS new LEFT JOIN known ON {self._same_key('new', 'known')}"
+            f"CREATE OR REPLACE TEMP TABLE {_CHANGES} AS "
+            f"SELECT new.*, old._row IS NULL AS _is_new, old._row IS NOT NULL AND ({newer}) AS _is_update, "
+            f"old._row, CAST(old.{load.business_date} AS DATE) AS _before "
+            f"FROM {_NEWEST} AS new LEFT JOIN {FOUND} AS old ON {self._same_key('new', 'old')}"
         )
+        load.connection.execute(f"DROP TABLE {FOUND}")
 
     def _count(self, load: Load) -> tuple[int, int, int]:
         """Count new, updated and unchanged rows."""

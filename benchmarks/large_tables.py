@@ -1,0 +1,174 @@
+"""One more day into a table that has much already: what it costs must not grow with the table.
+
+What belongs here: tables made by SQL, and the time of the warehouse's part of a load (open, commit, close). What does
+not: extraction and staging, which never look at the table.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import duckdb
+
+from benchmarks.measure import BenchmarkError
+from etl_assets.outcomes import Counts, Status
+from etl_assets.streams.base import Stream
+from etl_assets.streams.discovery import discover_streams
+from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.schema import ensure_table, layout_of
+
+ROWS = (1_000_000, 100_000_000)
+ROWS_PER_DAY = 10_000
+UPDATES_PER_DAY = 5_000
+OLD_UPDATES_PER_DAY = 20
+FIRST_DAY = date(1970, 1, 1)
+ROWS_PER_INSERT = 10_000_000
+
+LINE = f"""
+    'l' || lpad(CAST(i AS VARCHAR), 10, '0') AS line_id, 'i' || lpad(CAST(i // 10 AS VARCHAR), 9, '0') AS invoice_no,
+    's' || CAST(i * 7919 % 4000 AS VARCHAR) AS stock_code, 'article' AS description,
+    CAST(i % 10 + 1 + $salt AS BIGINT) AS quantity, CAST(1.5 AS DECIMAL(18,3)) AS unit_price,
+    CAST(1.5 * (i % 10 + 1) AS DECIMAL(18,3)) AS amount, made_at AS invoiced_at,
+    'c' || CAST(i * 31 % {ROWS_PER_DAY} AS VARCHAR) AS customer_id, 'GB' AS country, false AS is_cancellation"""
+ORDER = f"""
+    'o' || lpad(CAST(i AS VARCHAR), 10, '0') AS order_id,
+    'c' || CAST(i * 31 % {ROWS_PER_DAY} AS VARCHAR) AS customer_id, 'completed' AS status, 'GBP' AS currency,
+    CAST(i % 100000 + $salt AS DECIMAL(18,2)) AS total_amount, i % 10 AS item_count, 'GB' AS country,
+    made_at AS created_at, updated_at, CAST(made_at AS DATE) AS order_date,
+    strftime(made_at, '%Y-%m') AS order_month, false AS is_high_value"""
+MADE_AT = (
+    f"TIMESTAMP '{FIRST_DAY}' + to_days(CAST(i // {ROWS_PER_DAY} AS INTEGER)) "
+    f"+ to_seconds(CAST(i % {ROWS_PER_DAY} * 8 AS INTEGER))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """One way to load a day into a large table.
+
+    Attributes:
+        name: As figures are called.
+        what: One sentence on what was measured.
+        stream: Id of the stream.
+        columns: Its rows as SQL, from `i`, `made_at` and `updated_at`.
+        numbers: Which rows a day brings, as a SELECT of `i`, from the first number of the day.
+        write: The write disposition.
+    """
+
+    name: str
+    what: str
+    stream: str
+    columns: str
+    numbers: str
+    write: str = "merge"
+
+
+NEW = f"SELECT $first + i AS i FROM range({ROWS_PER_DAY}) AS r(i)"
+RECENT = f"SELECT $first - 1 - 10 * i AS i FROM range({UPDATES_PER_DAY}) AS r(i)"
+OLD = f"SELECT i * ($first // {2 * OLD_UPDATES_PER_DAY}) AS i FROM range({OLD_UPDATES_PER_DAY}) AS r(i)"
+LOADINGS = (
+    Loading(
+        "replace_partition",
+        "A new day, and the same day corrected",
+        "shop/order_lines",
+        LINE,
+        NEW,
+        "replace_partition",
+    ),
+    Loading(
+        "merge", "A new day with updates of recent orders", "shop/orders", ORDER, f"{NEW} UNION {RECENT}"
+    ),
+    Loading(
+        "merge_old",
+        f"The same with updates of {OLD_UPDATES_PER_DAY} orders of any age",
+        "shop/orders",
+        ORDER,
+        f"{NEW} UNION {RECENT} UNION {OLD}",
+    ),
+)
+
+
+def build(path: Path, rows: int) -> None:
+    """Make a warehouse whose two tables have so many rows, day by day."""
+    streams = discover_streams()
+    with Warehouse(path).session("benchmark: make large tables") as session:
+        for loading in LOADINGS[:2]:
+            layout = layout_of(streams[loading.stream])
+            ensure_table(session.connection, layout)
+            for start in range(0, rows, ROWS_PER_INSERT):
+                numbers = f"SELECT i FROM range({start}, {min(rows, start + ROWS_PER_INSERT)}) AS r(i)"
+                session.connection.execute(
+                    f"INSERT INTO {layout.name} BY NAME SELECT {loading.columns}, "
+                    "CAST(made_at AS DATE) AS _partition, 'made' AS _run_id, made_at AS _loaded_at "
+                    f"FROM (SELECT i, {MADE_AT} AS made_at, made_at AS updated_at FROM ({numbers}))",
+                    {"salt": 0},
+                )
+
+
+def seconds_of(path: Path, rows: int, loading: Loading, runs: int) -> list[tuple[float, float]]:
+    """Load some days, one after the other, each twice; give the seconds of each commit, and of the whole session.
+
+    Args:
+        path: The warehouse.
+        rows: Rows that its tables were made with.
+        loading: How.
+        runs: Days.
+
+    Raises:
+        BenchmarkError: If a load did not change the table.
+    """
+    stream, seconds = discover_streams()[loading.stream], []
+    for number in range(runs):
+        for salt in (1, 2):
+            request = _stage(path.parent, stream, loading, rows + number * ROWS_PER_DAY, salt)
+            opening = time.perf_counter()
+            with Warehouse(path).session("benchmark: load a day") as session:
+                begun = time.perf_counter()
+                result = session.commit(request)
+                committed = time.perf_counter()
+            seconds.append((committed - begun, time.perf_counter() - opening))
+            if result.counts.loaded != request.counts.staged:
+                raise BenchmarkError(f"{loading.name}: only {result.counts.loaded} rows were loaded")
+    return seconds
+
+
+def _stage(folder: Path, stream: Stream, loading: Loading, first: int, salt: int) -> CommitRequest:
+    """Write the staged rows of the day that begins with a number; each salt gives other values."""
+    day, file = FIRST_DAY + timedelta(days=first // ROWS_PER_DAY), folder / "staged.parquet"
+    # Each load brings newer versions than all before it.
+    moment = time.time_ns()
+    updated_at = f"TIMESTAMP '2000-01-01' + to_microseconds({moment // 1000})"
+    rows = (
+        (
+            f"SELECT {loading.columns} FROM (SELECT i, {MADE_AT} AS made_at, {updated_at} AS updated_at "
+            f"FROM ({loading.numbers}))"
+        )
+        .replace("$first", str(first))
+        .replace("$salt", str(salt))
+    )
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({rows}) TO '{file}' (FORMAT parquet)")
+        (count,) = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(file)]).fetchone() or (0,)
+    return CommitRequest(
+        stream=stream,
+        partition=day,
+        run_id="benchmark",
+        verdict=Status.PUBLISHED,
+        rows=file,
+        counts=Counts(extracted=count, staged=count),
+        content_hash=f"{first}-{salt}-{moment}",
+        watermark=datetime(2000, 1, 1, tzinfo=UTC),
+        contract_version="1",
+        loaded_at=datetime.now(UTC),
+    )
+
+
+def medians_of(path: Path, rows: int, loading: Loading, runs: int) -> tuple[float, float]:
+    """Give the median seconds of a commit, and of a session with opening and closing."""
+    commits, sessions = zip(*seconds_of(path, rows, loading, runs), strict=True)
+    return median(commits), median(sessions)

@@ -1,0 +1,1 @@
+"""Random histories of loads, against models of what the tables ought to hold, one for each write disposition."""
