@@ -23,7 +23,8 @@ import pytest
 from etl_assets.failures import FailureClass
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import load_settings
 from etl_assets.streams import base

@@ -25,7 +25,8 @@ from etl_assets.orchestration.outcome_events import (
 from etl_assets.orchestration.schema import table_metadata
 from etl_assets.outcomes import PartitionOutcome
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.resources.progress import PROGRESS
 from etl_assets.resources.warehouse import WAREHOUSE

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import dagster as dg
 
-from etl_assets.pipeline.partition import Stage
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.streams.base import Stream
 
 DAILY_TAG = "etl/schedule"

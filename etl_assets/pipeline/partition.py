@@ -6,40 +6,30 @@ not: running many of them (`etl_assets.pipeline.run`).
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from functools import cached_property
 
 import structlog
 from filelock import FileLock, Timeout
 
 from etl_assets.failures import (
-    ConfigurationError,
     EtlError,
     FailureClass,
     LandingError,
-    StorageFullError,
-    WarehouseBusyError,
-    WarehouseError,
-    classify,
-    describe_unexpected,
-    is_disk_full,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
-from etl_assets.outcomes import Counts, FailedItem, FailureRecord, PartitionOutcome, Status
+from etl_assets.outcomes import FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
     asked_of,
     ensure_known_by_identifier,
-    failed_items_of,
     land_again,
 )
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
+from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
@@ -51,74 +41,6 @@ from etl_assets.warehouse.commit import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session
 
 log = structlog.get_logger(__name__)
-
-
-class Stage(StrEnum):
-    """The stages of a partition, and the assets that they make: raw, staged, warehouse."""
-
-    EXTRACT = "extract"
-    STAGE = "stage"
-    COMMIT = "commit"
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A partition that is ready to be committed, or has failed before.
-
-    Attributes:
-        day: The partition.
-        landed: Its landed answers.
-        staged: Its staged rows.
-        failure: Why it got no further.
-        seconds: Time per stage so far.
-        lock: Held from extraction to commit, so that two runs never load one partition at the same time.
-        personal: Whether its rows hold personal data, which no failure may tell.
-    """
-
-    day: date
-    landed: LandedPartition | None = None
-    staged: StagedPartition | None = None
-    failure: FailureRecord | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    lock: FileLock | None = None
-    personal: bool = False
-
-    @property
-    def failed_items(self) -> tuple[FailedItem, ...]:
-        """Documents that could not be had or read, in order."""
-        return failed_items_of(self.landed, self.staged)
-
-    @property
-    def counts(self) -> Counts:
-        """What is known of its rows so far."""
-        extracted = self.landed.records if self.landed else 0
-        counts = self.staged.counts if self.staged else Counts(extracted=extracted)
-        return replace(counts, failed_items=len(self.failed_items))
-
-    @property
-    def rows(self) -> int:
-        """Rows that are to be committed."""
-        return self.staged.counts.extracted if self.staged else 0
-
-    def release(self) -> None:
-        """Let other runs have the partition."""
-        if self.lock is not None:
-            self.lock.release()
-            self.lock = None
-
-    @contextmanager
-    def timed(self, stage: Stage) -> Iterator[None]:
-        """Measure a stage and turn what goes wrong in it into a failure."""
-        started = time.perf_counter()
-        try:
-            with structlog.contextvars.bound_contextvars(stage=stage.value):
-                yield
-        except Exception as error:
-            # The system's own errors speak of files, never of rows.
-            may_tell_data = self.personal and not isinstance(error, OSError)
-            self.failure = record_failure(stage, error, may_tell_data=may_tell_data)
-        finally:
-            self.seconds[stage] = time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -307,7 +229,7 @@ class PartitionPipeline:
             counts=counts,
             warnings=staged.warnings,
             violations=staged.violations,
-            content_hash=_content_hash(staged, failed_items),
+            content_hash=prepared.content_hash,
             failed_items=failed_items,
             asked=asked_of(landed),
             landing_version=landed.version if landed else None,
@@ -363,43 +285,6 @@ class PartitionPipeline:
         if stage is Stage.STAGE:
             return prepared.staged is not None
         return result is not None and result.status.is_published
-
-
-def record_failure(stage: Stage, error: Exception, *, may_tell_data: bool = False) -> FailureRecord:
-    """Turn an exception into the record that is collected: one line, with its class."""
-    if is_disk_full(error) and not isinstance(error, StorageFullError):
-        error = StorageFullError(
-            "no room left on the disk; everything committed so far is safe",
-            hint="free some space and run the same command again",
-        )
-    told = isinstance(error, EtlError)
-    message = str(error) if told else describe_unexpected(error, may_tell_data=may_tell_data)
-    return FailureRecord(
-        stage=stage.value,
-        failure_class=classify(error),
-        error_type=type(error).__name__,
-        message=" ".join(message.split()),
-        affects_all=_affects_all(error),
-    )
-
-
-def _content_hash(staged: StagedPartition, failed_items: tuple[FailedItem, ...]) -> str:
-    """Identify what is to be loaded: a snapshot's outcome depends on the documents that failed as well."""
-    if not failed_items:
-        return staged.content_hash
-    digest = hashlib.sha256(staged.content_hash.encode())
-    for item in failed_items:
-        digest.update(b"\0" + item.identifier.encode())
-    return digest.hexdigest()
-
-
-def _affects_all(error: Exception) -> bool:
-    """Whether every further partition would fail the same way."""
-    if isinstance(error, StorageFullError | ConfigurationError):
-        return True
-    if isinstance(error, WarehouseError):
-        return not isinstance(error, WarehouseBusyError)
-    return bool(getattr(error, "affects_all", False))
 
 
 def _log_outcome(outcome: PartitionOutcome, run_id: str) -> None:

@@ -19,7 +19,8 @@ import structlog
 from etl_assets.failures import EtlError
 from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import PartitionOutcome, Status
-from etl_assets.pipeline.partition import PartitionPipeline, Prepared, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.warehouse.database import Session, Warehouse
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from etl_assets.demo.clock import Clock
 from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import PartitionOutcome
-from etl_assets.pipeline.partition import Stage
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.settings import load_settings
 from etl_assets_tests.integration.commands import PROJECT, clean_environment, command_line, run_process
 from etl_assets_tests.integration.day_files import LONGEST_WAIT_DAYS, write_day_files

@@ -18,7 +18,8 @@ from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.observability.logging import MIRRORED_EVENTS, configure_logging, mirror_to_dagster
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import load_settings
 from etl_assets.streams.discovery import discover_streams

@@ -17,7 +17,8 @@ from etl_assets.landing.files import make_temporary
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.doctor import Finding, Weight, examine, mend
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import load_settings
 from etl_assets.streams.discovery import discover_streams

@@ -18,7 +18,8 @@ from etl_assets.landing.store import LandedPartition, Landing
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import Counts, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import load_settings
 from etl_assets.streams.base import DocumentFormat, Documents, ErrorBudget, Merge, Snapshot, Stream

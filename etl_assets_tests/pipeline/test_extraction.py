@@ -18,7 +18,8 @@ from etl_assets.landing.store import LandedPartition
 from etl_assets.observability.logging import configure_logging
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.settings import Settings, load_settings
 from etl_assets.sources.rest_reader import RestReader
 from etl_assets.streams.base import Cursor, LinkHeader, ReplacePartition, Rest, Stream

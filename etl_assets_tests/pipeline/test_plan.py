@@ -12,8 +12,9 @@ import pytest
 from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.plan import Reason, StreamPlan, plan
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.base import Field, Stream

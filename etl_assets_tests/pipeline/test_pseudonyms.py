@@ -24,7 +24,8 @@ from etl_assets.orchestration.backfill import load_days
 from etl_assets.orchestration.instance import opened_instance
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Stage
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.pseudonyms import (
     DEMO_KEY,
     pseudonym_key,

@@ -19,7 +19,8 @@ from etl_assets.failures import FailureClass, WarehouseBusyError, WarehouseError
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import Counts, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
-from etl_assets.pipeline.partition import PartitionPipeline, Prepared, Stage, record_failure
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
 from etl_assets.pipeline.run import _Group, run_partitions
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.quality.rules import compile_contract
