@@ -51,7 +51,13 @@ def status(
     else:
         console = make_console()
         _print(console, found)
-        for line in (*gap_lines(found.gaps), *circuit_lines(circuits), *request_lines(requests)):
+        lines = (
+            *gap_lines(found.gaps),
+            *item_lines(found.failed_items),
+            *circuit_lines(circuits),
+            *request_lines(requests),
+        )
+        for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -64,6 +70,7 @@ class _Found:
     streams: list[StreamStatus]
     problems: list[PartitionStatus]
     gaps: list[SequenceGap]
+    failed_items: dict[str, int]
 
 
 def _as_json(
@@ -77,9 +84,22 @@ def _as_json(
         "streams": [asdict(row) for row in found.streams],
         "problems": [asdict(row) for row in found.problems],
         "gaps": [gap_as_json(gap) for gap in found.gaps],
+        "failed_items": found.failed_items,
         "circuits": {source: asdict(state) for source, state in circuits.items()},
         "requests": {source: asdict(counts) for source, counts in requests.items()},
     }
+
+
+def item_lines(failed_items: dict[str, int]) -> list[str]:
+    """Say, one line each, which streams lack documents that could not be had.
+
+    Args:
+        failed_items: Number of documents by stream.
+    """
+    return [
+        f"warning: {stream}: {number:,} documents could not be had; see etl.failed_items and etl-assets retry-failed"
+        for stream, number in failed_items.items()
+    ]
 
 
 def circuit_lines(circuits: dict[str, CircuitState]) -> list[str]:
@@ -117,6 +137,7 @@ def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
 def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _Found:
     from etl_assets.cli.days import last_full_day
     from etl_assets.pipeline.environment import open_warehouse
+    from etl_assets.warehouse.failed_items import pending_items
     from etl_assets.warehouse.status import (
         first_partition,
         open_gaps,
@@ -127,7 +148,7 @@ def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _
     warehouse = open_warehouse(settings)
     if not warehouse.exists():
         days = _days(first, last, settings.start_date, last_full_day())
-        return _Found(days, stream_status(None, stream_ids, days), [], [])
+        return _Found(days, stream_status(None, stream_ids, days), [], [], {})
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = _days(first, last, start, last_full_day())
@@ -138,7 +159,8 @@ def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _
             if not entry.status.is_published
         ]
         rows = stream_status(connection, stream_ids, days)
-        return _Found(days, rows, problems, open_gaps(connection, stream_ids))
+        gaps, failed_items = open_gaps(connection, stream_ids), pending_items(connection, stream_ids)
+        return _Found(days, rows, problems, gaps, failed_items)
 
 
 def _days(first: str, last: str, start: date, end: date) -> list[date]:

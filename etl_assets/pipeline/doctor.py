@@ -18,6 +18,7 @@ import duckdb
 
 from etl_assets.failures import EtlError, LandingError
 from etl_assets.landing.files import leftovers
+from etl_assets.landing.partial import PARTIAL_FOLDER
 from etl_assets.landing.store import Landing
 from etl_assets.pipeline.environment import Environment
 from etl_assets.settings import parse_iso_day
@@ -111,6 +112,13 @@ def _landed(landing: Landing, stream_id: str, *, deep: bool) -> Iterator[Finding
         day = _day(folder.name)
         if day is None:
             continue
+        if (folder / PARTIAL_FOLDER).exists():
+            yield Finding(
+                Weight.NOTE,
+                f"{stream_id} {day}",
+                "an extraction that was cut short, or is under way",
+                "the next load of the day goes on with it, or starts again",
+            )
         try:
             landed = landing.latest(stream_id, day)
             if landed is not None and deep:

@@ -127,6 +127,18 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
     connection.execute(f"DROP TABLE {_FAILED}")
 
 
+def pending_items(connection: duckdb.DuckDBPyConnection, stream_ids: Collection[str]) -> dict[str, int]:
+    """Count the items that are still missing, by stream; streams without any are left out."""
+    if not table_columns(connection, "etl", "failed_items"):
+        return {}
+    found = connection.execute(
+        "SELECT source || '/' || stream AS id, count(*) FROM etl.failed_items "
+        "WHERE state = ? AND list_contains(CAST(? AS VARCHAR[]), id) GROUP BY id ORDER BY id",
+        [PENDING, list(stream_ids)],
+    ).fetchall()
+    return {row[0]: int(row[1]) for row in found}
+
+
 def known_items(
     connection: duckdb.DuckDBPyConnection,
     stream_id: str,

@@ -18,7 +18,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["backfill"], ["demo"], ["doctor"], ["plan"], ["query"], ["source"], ["status"], ["ui"]]
+    "command",
+    [
+        [],
+        ["backfill"],
+        ["demo"],
+        ["doctor"],
+        ["plan"],
+        ["query"],
+        ["retry-failed"],
+        ["source"],
+        ["status"],
+        ["ui"],
+    ],
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(command: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:

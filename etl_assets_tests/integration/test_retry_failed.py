@@ -90,6 +90,10 @@ def test_only_what_failed_is_asked_for_again(library: Library, settings: Setting
     assert found["notes"] == ["library/papers: 1 failed for good, left out; --all asks for them as well"]
     assert (found["problems"], found["exit_code"], len(found["run_ids"])) == ([], 1, 1)
 
+    told = etl("status", STREAM)
+    assert "warning: library/papers: 2 documents could not be had" in told.out
+    assert etl("status", STREAM, "--json").json()["failed_items"] == {STREAM: 2}
+
     library.tell({})
     mended = etl("retry-failed", "library", "--all", "--from", day, "--to", day)
     assert mended.exit_code == 0

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from etl_assets.demo.server import RunningSource, running_source
+from etl_assets.failures import SourceError
 from etl_assets.landing.files import make_temporary
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.doctor import Finding, Weight, examine, mend
@@ -91,6 +92,21 @@ def test_what_was_spilled_is_found_and_removed(environment: Environment) -> None
     assert (finding.weight, finding.where) == (Weight.LEFTOVER, str(spill))
     assert mend([finding]) == []
     assert not spill.exists()
+
+
+def test_a_cut_short_extraction_is_noted(environment: Environment) -> None:
+    day = date(2025, 3, 20)
+    with (
+        suppress(SourceError),
+        environment.landing.writer(
+            LINES.id, day, run_id="run", window=LINES.extract.window_of(day), request="r"
+        ) as writer,
+    ):
+        writer.add(b"{}", 1, resume="2")
+        raise SourceError("gone", source="shop")
+    [finding] = found(environment)
+    assert (finding.weight, finding.where) == (Weight.NOTE, f"{LINES.id} {day}")
+    assert "cut short" in finding.what
 
 
 def damage_manifest(version: Path) -> None:
