@@ -113,6 +113,7 @@ def _comes_back(settings: Settings, shop: FailingShop) -> Iterator[None]:
 def _with_breaker(catalogue: StreamCatalogue) -> StreamCatalogue:
     streams = {}
     for name, stream in catalogue.streams.items():
-        assert isinstance(stream.source, RestSource)
-        streams[name] = replace(stream, source=replace(stream.source, breaker=BREAKER))
+        if isinstance(stream.source, RestSource):
+            stream = replace(stream, source=replace(stream.source, breaker=BREAKER))
+        streams[name] = stream
     return StreamCatalogue(streams, catalogue.files)

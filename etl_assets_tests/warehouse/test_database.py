@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -35,7 +34,7 @@ with Warehouse(Path(sys.argv[1])).session("load shop/orders") as session:
     time.sleep(60)
 """
 COUNT_SESSIONS = """
-import sys
+import sys, time
 from pathlib import Path
 from etl_assets.warehouse.lock import WarehouseLock
 lock, counter = WarehouseLock(Path(sys.argv[1])), Path(sys.argv[2])
@@ -44,6 +43,7 @@ while True:
     with lock.held("one session after the other", 60):
         number += 1
         counter.write_text(str(number))
+        time.sleep(0.02)
         if number == 1:
             print("ready", flush=True)
 """
@@ -151,8 +151,8 @@ def test_a_process_that_never_pauses_lets_others_in(warehouse: Warehouse, tmp_pa
                 passed.append(number_in(counter) - before)
             while number_in(counter) <= before + passed[-1]:
                 pass
-    # A few, as time passes between our look at the counter and our place in the queue; without a queue, hundreds.
-    assert statistics.median(passed) <= 5, passed
+    # The session that it is in, and one or two that pass before our place in the queue; without a queue, hundreds.
+    assert sum(passed) <= 3 * len(passed), passed
 
 
 def test_another_thread_that_waits_too_long_is_told(warehouse: Warehouse) -> None:
