@@ -26,8 +26,8 @@ demo: $(INSTALLED) ## Load the last 30 days of the demo shop and show the result
 ui: $(INSTALLED) ## Open the Dagster UI on 127.0.0.1:3000, with the demo shop behind it
 	$(BIN)/etl-assets ui
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## Run the tests, in as many processes as there are cores, four at most
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

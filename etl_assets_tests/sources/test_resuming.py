@@ -184,6 +184,6 @@ def test_a_key_comes_back_as_it_was(value: Any) -> None:
     assert type(place.key[0]) is type(value)
 
 
-@pytest.mark.parametrize("value", [None, True, timedelta(1), (1,), object()], ids=repr)
+@pytest.mark.parametrize("value", [None, True, timedelta(1), (1,), frozenset()], ids=repr)
 def test_a_key_of_another_kind_is_not_gone_on_from(value: Any) -> None:
     assert write_place(1, (1, value)) is None
