@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from etl_assets.sources.sql_statements import Statement
 
+_TIMES_IN_UTC = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+
 Key = tuple[Any, ...]
 """Values of the key's columns in one row, as the driver gives them."""
 
@@ -43,10 +45,12 @@ class Fetched(NamedTuple):
             names: Names of the columns.
             rows: How many, at most.
         """
-        records = [
-            dict(zip(names, row, strict=True)) for row in islice(zip(*self.columns, strict=True), rows)
+        rows_of_values = islice(zip(*self.columns, strict=True), rows)
+        # One record at a time: a list of them all would keep the garbage collector busier than the page is long.
+        written = [
+            orjson.dumps(dict(zip(names, row, strict=True)), option=_TIMES_IN_UTC) for row in rows_of_values
         ]
-        return orjson.dumps(records, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
+        return b"[" + b",".join(written) + b"]"
 
 
 class SqlSession(Protocol):
