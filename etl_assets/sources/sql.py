@@ -24,17 +24,13 @@ from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.sql_adbc import adbc_database
 from etl_assets.sources.sql_failures import failure_of_database
-from etl_assets.sources.sql_pages import Fetched, Key, SqlSession
+from etl_assets.sources.sql_pages import ROWS_AT_ONCE, Fetched, Key, SqlSession
 from etl_assets.sources.sql_places import SqlPlace, read_place, write_place
 from etl_assets.sources.sql_statements import Statement
 from etl_assets.sources.values import json_values
 from etl_assets.streams.base import Extract, Sql, SqlSource
 
 CONNECT_SECONDS = 10
-
-_ROWS_AT_ONCE = 500
-"""Rows that are held as rows. Fewer than the garbage collector lets be made before it looks at them: when a page of
-10,000 was held, it took as long as all the rest."""
 
 
 class SqlReader(Reader):
@@ -146,10 +142,10 @@ class _Session:
 
     def fetch(self, statement: Statement, last: Key | None) -> Fetched:
         """See `SqlSession`."""
-        options = {"stream_results": True, "max_row_buffer": _ROWS_AT_ONCE}
+        options = {"stream_results": True, "max_row_buffer": ROWS_AT_ONCE}
         columns: list[list[Any]] = [[] for _ in statement.sql.columns]
         result = self._connection.execute(statement.page(last), execution_options=options)
-        for rows in result.partitions(_ROWS_AT_ONCE):
+        for rows in result.partitions(ROWS_AT_ONCE):
             for column, values in zip(columns, zip(*rows, strict=True), strict=True):
                 column.extend(values)
         keys = list(zip(*(columns[position] for position in statement.key_positions), strict=True))

@@ -9,7 +9,7 @@ locks are lost when two copies of its library open one file in one process, and 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -41,7 +41,7 @@ class _Dialect(PGDialect_psycopg):
     colspecs = {**PGDialect_psycopg.colspecs, sa.Numeric: _CastNumeric}  # noqa: RUF012 (as SQLAlchemy declares it)
 
 
-_DIALECT = _Dialect(paramstyle="numeric_dollar")
+_DIALECT = _Dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class AdbcDatabase:
@@ -140,7 +140,7 @@ class AdbcSession:
             cursor.execute(text)
 
     @contextlib.contextmanager
-    def _failures(self) -> Any:
+    def _failures(self) -> Iterator[None]:
         failure: SourceError
         try:
             yield
