@@ -54,6 +54,8 @@ class SqlReader(Reader):
 
     def close(self) -> None:
         """See `Reader`."""
+        if self._adbc is not None:
+            self._adbc.close()
         self._engine.dispose()
 
     @property

@@ -9,6 +9,7 @@ locks are lost when two copies of its library open one file in one process, and 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -59,38 +60,69 @@ class AdbcDatabase:
         self._url = url
         self._dbapi = dbapi
         self._address = address
+        self._idle: deque[Any] = deque()
 
     def open(self, statement: Statement) -> AdbcSession | None:
         """Begin a session that can read a statement's columns; None if there is none to be had."""
-        with contextlib.ExitStack() as opened:
-            try:
-                connection = opened.enter_context(contextlib.closing(self._dbapi.connect(self._address)))
-                session = AdbcSession(self._source, self._url, self._dbapi.Error, connection)
-                why = session.begin(statement)
-            except (self._dbapi.Error, pa.ArrowException, OSError) as error:
-                # What is wrong shows up again, as SQLAlchemy reports it.
-                why = type(error).__name__
-            if why is not None:
-                log.debug("read without ADBC", source=self._source, reason=why)
-                return None
-            opened.pop_all()
+        try:
+            connection = self._begun()
+        except self._dbapi.Error as error:
+            _log_leaving(self._source, type(error).__name__)
+            return None
+        session = AdbcSession(self._source, self._url, self._dbapi.Error, connection, self._idle)
+        try:
+            unlike = session.prepare(statement)
+        except (self._dbapi.Error, pa.ArrowException, OSError) as error:
+            unlike = type(error).__name__
+        if unlike is None:
             return session
+        session.close()
+        _log_leaving(self._source, unlike)
+        return None
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        for connection in self._unused():
+            _close(connection, self._dbapi.Error)
+
+    def _begun(self) -> Any:
+        """Begin a transaction, over a connection of an earlier day if one still works."""
+        for connection in self._unused():
+            try:
+                _begin(connection)
+            except self._dbapi.Error:
+                _close(connection, self._dbapi.Error)
+            else:
+                return connection
+        connection = self._dbapi.connect(self._address)
+        try:
+            _begin(connection)
+        except self._dbapi.Error:
+            _close(connection, self._dbapi.Error)
+            raise
+        return connection
+
+    def _unused(self) -> Iterator[Any]:
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._idle.pop()
 
 
 class AdbcSession:
     """See `SqlSession`. Made by `AdbcDatabase.open`; to be closed after use."""
 
-    def __init__(self, source: str, url: sa.URL, error: type[Exception], connection: Any) -> None:
+    def __init__(
+        self, source: str, url: sa.URL, error: type[Exception], connection: Any, idle: deque[Any]
+    ) -> None:
         self._source = source
         self._url = url
         self._error = error
         self._connection = connection
+        self._idle = idle
         self._kinds: list[Kind] = []
 
-    def begin(self, statement: Statement) -> str | None:
-        """Begin the transaction and look at the columns; gives what cannot be read alike, None if all can."""
-        self._command("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        self._command("SET LOCAL TIME ZONE 'UTC'")
+    def prepare(self, statement: Statement) -> str | None:
+        """Look at the columns; gives what cannot be read as psycopg reads it, None if all can."""
         encoding = self._run("SELECT current_setting('server_encoding')", []).column(0)[0].as_py()
         if encoding == "SQL_ASCII":
             return "text without an encoding"
@@ -102,10 +134,13 @@ class AdbcSession:
         return None
 
     def close(self) -> None:
-        """Let go of the connection, which ends the transaction."""
-        # A connection that broke cannot be closed in good order, which says nothing new.
-        with contextlib.suppress(self._error):
-            self._connection.close()
+        """End the transaction, and leave the connection to the next session if it still works."""
+        try:
+            self._connection.rollback()
+        except self._error:
+            _close(self._connection, self._error)
+        else:
+            self._idle.append(self._connection)
 
     def has_rows(self, statement: sa.Select[Any]) -> bool:
         """See `SqlSession`."""
@@ -135,10 +170,6 @@ class AdbcSession:
             cursor.execute(text, parameters or None)
             return cursor.fetch_arrow_table()
 
-    def _command(self, text: str) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(text)
-
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
         failure: SourceError
@@ -151,6 +182,23 @@ class AdbcSession:
         else:
             return
         raise failure
+
+
+def _log_leaving(source: str, reason: str) -> None:
+    # Where something is wrong, it shows up again as SQLAlchemy reports it.
+    log.debug("read without ADBC", source=source, reason=reason)
+
+
+def _begin(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SET LOCAL TIME ZONE 'UTC'")
+
+
+def _close(connection: Any, error: type[Exception]) -> None:
+    # A connection that broke cannot be closed in good order, which says nothing new.
+    with contextlib.suppress(error):
+        connection.close()
 
 
 def adbc_database(source: str, engine: sa.Engine, connect_arguments: dict[str, Any]) -> AdbcDatabase | None:
@@ -166,11 +214,11 @@ def adbc_database(source: str, engine: sa.Engine, connect_arguments: dict[str, A
     try:
         from adbc_driver_postgresql import dbapi
     except ImportError:
-        log.debug("read without ADBC", source=source, reason="adbc-driver-postgresql is not installed")
+        _log_leaving(source, "adbc-driver-postgresql is not installed")
         return None
     address = _libpq_address(engine, connect_arguments)
     if address is None:
-        log.debug("read without ADBC", source=source, reason="the address has options of psycopg's own")
+        _log_leaving(source, "the address has options of psycopg's own")
         return None
     return AdbcDatabase(source, engine.url, dbapi, address)
 

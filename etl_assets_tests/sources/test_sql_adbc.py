@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,11 +20,11 @@ from etl_assets_tests.sources.postgres import PostgresServer, postgres_server
 NOON = f"TIMESTAMPTZ '{DAY} 12:00:00+00'"
 
 
-@dataclass
 class CutShort(FirstTime):
     """Reading stopped at a place."""
 
-    resume: str | None  # type: ignore[misc]
+    def __init__(self, resume: str | None) -> None:
+        self.resume = resume  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
