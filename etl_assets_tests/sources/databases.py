@@ -58,7 +58,13 @@ def read(url: str, declared: Sql, day: date = DAY) -> list[Page]:
 
 def read_records(url: str, declared: Sql, day: date = DAY) -> list[dict[str, Any]]:
     """Read a day's records, and see to it that they were counted rightly."""
-    pages = read(url, declared, day)
+    with open_database(url) as reader:
+        return records_of(reader, declared, day)
+
+
+def records_of(reader: SqlReader, declared: Sql, day: date) -> list[dict[str, Any]]:
+    """Read a day's records from an open database."""
+    pages = list(reader.pages(declared, day))
     records = [record for batch in decode((page.body for page in pages), declared) for record in batch]
     assert sum(page.records for page in pages) == len(records)
     return records

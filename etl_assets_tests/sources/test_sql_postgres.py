@@ -12,7 +12,16 @@ import sqlalchemy as sa
 
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.streams.base import Sql
-from etl_assets_tests.sources.databases import DAY, WAYS, open_database, read, read_records, set_way, stock
+from etl_assets_tests.sources.databases import (
+    DAY,
+    WAYS,
+    open_database,
+    read,
+    read_records,
+    records_of,
+    set_way,
+    stock,
+)
 from etl_assets_tests.sources.postgres import PASSWORD, PostgresServer, postgres_server
 
 NOON = "2025-01-31T12:00:00Z"
@@ -129,10 +138,11 @@ def test_windows_are_half_open_days_in_utc_whatever_the_servers_zone(
             window_column="at",
             window_kind="timestamp" if kind.startswith("timestamp") else kind,  # type: ignore[arg-type]
         )
-        by_day = [
-            [row["id"] for row in read_records(server.url, declared, day)]
-            for day in (date(2025, 1, 30), DAY, date(2025, 2, 1))
-        ]
+        with open_database(server.url) as reader:
+            by_day = [
+                [row["id"] for row in records_of(reader, declared, day)]
+                for day in (date(2025, 1, 30), DAY, date(2025, 2, 1))
+            ]
     finally:
         database.exec_driver_sql("ALTER ROLE reader RESET timezone")
     assert by_day == [[0], [1, 2], [3]]
