@@ -1,36 +1,36 @@
 """Reading a SQL database: the rows of a window, page by page in the order of a key.
 
-All pages of a day come from one read-only transaction. What belongs here: connections, statements and pages. What does
-not: what failures mean (`etl_assets.sources.sql_failures`) and how values are spelled (`etl_assets.sources.values`).
+All pages of a day come from one read-only transaction. What belongs here: SQLAlchemy's connections, and reading
+page by page. What does not: the fast way (`etl_assets.sources.sql_adbc`), statements, what failures mean
+(`etl_assets.sources.sql_failures`) and how values are spelled (`etl_assets.sources.values`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 import sqlalchemy as sa
-import structlog
 from sqlalchemy import event, exc
 
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
+from etl_assets.sources.sql_adbc import adbc_database
 from etl_assets.sources.sql_failures import failure_of_database
+from etl_assets.sources.sql_pages import ROWS_AT_ONCE, Fetched, Key, SqlSession
 from etl_assets.sources.sql_places import SqlPlace, read_place, write_place
-from etl_assets.sources.values import json_value
-from etl_assets.streams.base import Extract, Sql, SqlSource, Window
-
-log = structlog.get_logger(__name__)
+from etl_assets.sources.sql_statements import Statement
+from etl_assets.sources.values import json_values
+from etl_assets.streams.base import Extract, Sql, SqlSource
 
 CONNECT_SECONDS = 10
-_ROW_VALUES = frozenset({"postgresql", "sqlite", "mysql", "mariadb"})
-"""Databases that compare whole keys, `(a, b) > (1, 2)`, and use an index for it."""
 
 
 class SqlReader(Reader):
@@ -49,9 +49,13 @@ class SqlReader(Reader):
         self._variable = settings.url_variable
         self._url = _parsed_url(settings)
         self._engine = _engine(self._url, source, settings.url_variable)
+        self._adbc = adbc_database(source.name, self._engine, _connect_arguments(self._url))
+        self._turns = threading.BoundedSemaphore(source.concurrency)
 
     def close(self) -> None:
         """See `Reader`."""
+        if self._adbc is not None:
+            self._adbc.close()
         self._engine.dispose()
 
     @property
@@ -66,40 +70,35 @@ class SqlReader(Reader):
         of an extraction that was cut short, in a transaction of its own.
         """
         sql = expect(extract, Sql)
-        statement = _Statement(sql, sql.window_of(day), self._engine.dialect.name)
-        with self._transaction() as connection:
-            if connection.execute(statement.without_key()).first() is not None:
+        statement = Statement(sql, sql.window_of(day), self._engine.dialect.name)
+        with self._session(statement) as session:
+            if session.has_rows(statement.without_key()):
                 raise self._unusable_key(sql, "is NULL in some rows, which would be lost between two pages")
             number, last = read_place(earlier.resume) if earlier.resume else SqlPlace(0, None)
             while True:
-                rows, has_more = self._fetch(connection, statement, last)
+                fetched = session.fetch(statement, last)
+                if fetched.repeats_a_key(last):
+                    raise self._unusable_key(sql, "repeats, so that rows would be lost between two pages")
                 number += 1
-                body = orjson.dumps(
-                    [dict(zip(sql.columns, map(json_value, row), strict=True)) for row in rows]
-                )
+                records = min(len(fetched.keys), sql.page_size)
+                body = fetched.body(sql.columns, records)
                 label = f"{sql.table or 'query'} page {number}"
-                if not has_more:
-                    yield Page(body, len(rows), label)
+                if records == len(fetched.keys):
+                    yield Page(body, records, label)
                     return
-                last = statement.key_of(rows[-1])
-                yield Page(body, len(rows), label, resume=write_place(number, last))
+                last = fetched.keys[records - 1]
+                yield Page(body, records, label, resume=write_place(number, last))
 
-    def _fetch(
-        self, connection: sa.Connection, statement: _Statement, last: tuple[Any, ...] | None
-    ) -> tuple[list[sa.Row[Any]], bool]:
-        """Read one page; one row more than it holds tells whether there is a next one, and whether keys repeat."""
-        size = statement.sql.page_size
-        options = {"stream_results": True, "max_row_buffer": min(size + 1, 1_000)}
-        rows = list(connection.execute(statement.page(last), execution_options=options))
-        previous = last
-        for row in rows:
-            key = statement.key_of(row)
-            if key == previous:
-                raise self._unusable_key(
-                    statement.sql, "repeats, so that rows would be lost between two pages"
-                )
-            previous = key
-        return rows[:size], len(rows) > size
+    @contextmanager
+    def _session(self, statement: Statement) -> Iterator[SqlSession]:
+        with self._turns:
+            fast = self._adbc.open(statement) if self._adbc else None
+            if fast is not None:
+                with closing(fast):
+                    yield fast
+                return
+            with self._transaction() as connection:
+                yield _Session(connection)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -133,70 +132,26 @@ class SqlReader(Reader):
         )
 
 
-class _Statement:
-    """The statements for one window. Columns carry no types, so that values come as the driver gives them."""
+class _Session:
+    """See `SqlSession`."""
 
-    def __init__(self, sql: Sql, window: Window, dialect: str) -> None:
-        self.sql = sql
-        self._dialect = dialect
-        self._rows = _table(sql, dialect)
-        self._columns = [self._rows.c[name] for name in sql.columns]
-        self._key = [self._rows.c[name] for name in sql.key]
-        self._positions = [sql.columns.index(name) for name in sql.key]
-        window_column = self._rows.c[sql.window_column]
-        start, end = (_bound(moment, sql, dialect) for moment in (window.start, window.end))
-        self._in_window = sa.and_(window_column >= start, window_column < end)
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
 
-    def key_of(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(row[position] for position in self._positions)
+    def has_rows(self, statement: sa.Select[Any]) -> bool:
+        """See `SqlSession`."""
+        return self._connection.execute(statement).first() is not None
 
-    def page(self, last: tuple[Any, ...] | None) -> sa.Select[Any]:
-        """Select the rows after a key, one more than a page holds."""
-        chosen = sa.select(*self._columns).where(self._in_window)
-        if last is not None:
-            chosen = chosen.where(self._after(last))
-        return chosen.order_by(*self._key).limit(self.sql.page_size + 1)
-
-    def without_key(self) -> sa.Select[Any]:
-        """Select a row whose key is not whole, if there is any."""
-        is_null = sa.or_(*(column.is_(None) for column in self._key))
-        return sa.select(self._key[0]).where(self._in_window, is_null).limit(1)
-
-    def _after(self, last: tuple[Any, ...]) -> sa.ColumnElement[bool]:
-        values = [sa.literal(value) for value in last]
-        if self._dialect in _ROW_VALUES and len(values) > 1:
-            return sa.tuple_(*self._key) > sa.tuple_(*values)
-        branches = []
-        for position, column in enumerate(self._key):
-            equal = [self._key[before] == values[before] for before in range(position)]
-            branches.append(sa.and_(*equal, column > values[position]))
-        return sa.or_(*branches)
-
-
-def _table(sql: Sql, dialect: str) -> sa.FromClause:
-    def named(name: str) -> sa.quoted_name:
-        # SQLAlchemy does not know all of SQLite's reserved words; elsewhere, quotes would change what a name means.
-        return sa.quoted_name(name, quote=True if dialect == "sqlite" else None)
-
-    columns: list[Any] = [sa.column(named(name)) for name in dict.fromkeys((*sql.columns, sql.window_column))]
-    if sql.table is not None:
-        schema, _, name = sql.table.rpartition(".")
-        return sa.table(named(name), *columns, schema=named(schema) if schema else None)
-    # A colon would start a bound parameter of SQLAlchemy's.
-    text = (sql.query or "").strip().rstrip(";").replace(":", r"\:")
-    return sa.text(text).columns(*columns).subquery("source_rows")
-
-
-def _bound(moment: datetime, sql: Sql, dialect: str) -> Any:
-    """Give an end of the window as the database compares it."""
-    if sql.window_kind == "date":
-        return moment.date().isoformat() if dialect == "sqlite" else moment.date()
-    naive = moment.astimezone(UTC).replace(tzinfo=None)
-    if sql.window_kind == "text" or dialect == "sqlite":
-        # The bare day sorts before every way of writing its midnight.
-        separator = "T" if sql.window_kind == "text" else " "
-        return naive.date().isoformat() if naive.time() == time() else naive.isoformat(separator)
-    return moment if dialect == "postgresql" else naive
+    def fetch(self, statement: Statement, last: Key | None) -> Fetched:
+        """See `SqlSession`."""
+        options = {"stream_results": True, "max_row_buffer": ROWS_AT_ONCE}
+        columns: list[list[Any]] = [[] for _ in statement.sql.columns]
+        result = self._connection.execute(statement.page(last), execution_options=options)
+        for rows in result.partitions(ROWS_AT_ONCE):
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+                column.extend(values)
+        keys = list(zip(*(columns[position] for position in statement.key_positions), strict=True))
+        return Fetched([json_values(column) for column in columns], keys)
 
 
 @contextmanager
@@ -275,4 +230,4 @@ def _existing_file(url: sa.URL) -> sa.URL:
 
 def _read_any_text(connection: Any, record: object) -> None:
     """SQLite does not check that text is UTF-8; what is not becomes visible escapes, and costs no page."""
-    connection.text_factory = lambda value: value.decode("utf-8", "backslashreplace")
+    connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")

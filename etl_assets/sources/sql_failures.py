@@ -22,6 +22,12 @@ lack of resources, an object in use, an operator's intervention, an error of the
 _REFUSED_STATES = ("28", "3D")
 """Authorisation, and a database that does not exist."""
 
+_TRANSIENT_STATUSES = ("IO", "CANCELLED", "TIMEOUT")
+"""Status codes of ADBC for what has no SQLSTATE."""
+
+_NAMING_STATES = ("42P01", "42703", "42501")
+"""An undefined table, an undefined column, a lack of privilege: what is quoted is a name."""
+
 _LENGTH = 200
 
 
@@ -50,7 +56,39 @@ def failure_of_database(
             hint=f"is the database running? check {variable}",
         )
     if _is_transient(error, original, state):
-        return SourceError(f"{source} broke off: {reason}", source=source)
+        return _broke_off(source, reason)
+    return _refused(source, reason)
+
+
+def failure_of_adbc(source: str, url: sa.URL, error: Exception) -> SourceError:
+    """Say what an exception of ADBC, or of Arrow beneath it, means while rows are read.
+
+    Args:
+        source: Name of the source.
+        url: Its address, whose password must not be shown.
+        error: The exception.
+    """
+    state = str(getattr(error, "sqlstate", None) or "")
+    reason = _reason(error, url)
+    if state:
+        passes = state.startswith(_TRANSIENT_STATES)
+    else:
+        # A connection that broke has no SQLSTATE.
+        status = getattr(getattr(error, "status_code", None), "name", None)
+        passes = isinstance(error, OSError) or status in _TRANSIENT_STATUSES
+    return _broke_off(source, reason) if passes else _refused(source, reason)
+
+
+def unreadable_value(source: str, what: str) -> SourceError:
+    """Say that a value was read that cannot be held."""
+    return _refused(source, what)
+
+
+def _broke_off(source: str, reason: str) -> SourceError:
+    return SourceError(f"{source} broke off: {reason}", source=source)
+
+
+def _refused(source: str, reason: str) -> SourceError:
     return SourceError(
         f"{source} refused the query: {reason}",
         source=source,
@@ -73,9 +111,11 @@ def _is_transient(error: exc.SQLAlchemyError, original: BaseException | None, st
 
 def _reason(error: BaseException, url: sa.URL) -> str:
     """Give the first line of a message; what is in quotes is kept only where it names a table or a column."""
-    lines = str(error).strip().splitlines()
+    details = dict(getattr(error, "details", None) or ())
+    message = details.get(b"PG_DIAG_MESSAGE_PRIMARY", b"").decode("utf-8", "replace") or str(error)
+    lines = message.strip().splitlines()
     text = " ".join((lines[0] if lines else "").split())
-    if type(error).__name__ not in ("UndefinedTable", "UndefinedColumn", "InsufficientPrivilege"):
+    if getattr(error, "sqlstate", None) not in _NAMING_STATES:
         text = _QUOTED.sub("'...'", text)
     for secret in (url.password, url.username):
         if secret:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 from typing import Any
+
+import pytest
 
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import Page
@@ -12,6 +15,8 @@ from etl_assets.sources.sql import SqlReader
 from etl_assets.streams.base import Sql, SqlSource
 
 DAY = date(2025, 1, 31)
+WAYS = ("adbc", "sqlalchemy")
+"""How PostgreSQL is read where ADBC's driver is installed, and where it is not."""
 
 
 def stock(**more: Any) -> Sql:
@@ -35,6 +40,16 @@ def open_database(url: str, concurrency: int = 1) -> SqlReader:
     return SqlReader(SqlSource(name="erp", concurrency=concurrency), settings)
 
 
+def set_way(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have databases opened one way from here on."""
+    if way == "adbc":
+        pytest.importorskip(
+            "adbc_driver_postgresql", reason="the driver adbc-driver-postgresql is not installed"
+        )
+    else:
+        monkeypatch.setitem(sys.modules, "adbc_driver_postgresql", None)
+
+
 def read(url: str, declared: Sql, day: date = DAY) -> list[Page]:
     """Read a day's pages."""
     with open_database(url) as reader:
@@ -43,7 +58,13 @@ def read(url: str, declared: Sql, day: date = DAY) -> list[Page]:
 
 def read_records(url: str, declared: Sql, day: date = DAY) -> list[dict[str, Any]]:
     """Read a day's records, and see to it that they were counted rightly."""
-    pages = read(url, declared, day)
+    with open_database(url) as reader:
+        return records_of(reader, declared, day)
+
+
+def records_of(reader: SqlReader, declared: Sql, day: date) -> list[dict[str, Any]]:
+    """Read a day's records from an open database."""
+    pages = list(reader.pages(declared, day))
     records = [record for batch in decode((page.body for page in pages), declared) for record in batch]
     assert sum(page.records for page in pages) == len(records)
     return records

@@ -76,7 +76,7 @@ def test_keys_of_any_width_with_and_without_row_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not row_values:
-        monkeypatch.setattr("etl_assets.sources.sql._ROW_VALUES", frozenset())
+        monkeypatch.setattr("etl_assets.sources.sql_statements._ROW_VALUES", frozenset())
     fill(database, [(f"w{number % 4}", number, number % 2, NOON) for number in range(25)])
     assert sorted(row["sku"] for row in read_records(url, stock(key=key, page_size=2))) == list(range(25))
 
