@@ -6,12 +6,13 @@ What belongs here: its options and its table. What does not: reading the bookkee
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from rich.console import Console
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from etl_assets.settings import Settings
     from etl_assets.sources.circuit import CircuitState
     from etl_assets.sources.statistics import RequestCounts
+    from etl_assets.streams.base import Stream
     from etl_assets.warehouse.status import PartitionStatus, SequenceGap, StreamStatus
 
 SHOWN_PROBLEMS = 20
@@ -43,15 +45,16 @@ def status(
     from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
-    stream_ids = [stream.id for stream in discover_streams().select(selection or [])]
+    streams = discover_streams().select(selection or [])
     circuits, requests = read_circuits(settings.state_dir), read_counts(settings.state_dir)
-    found = _read(settings, stream_ids, first, last)
+    found = _read(settings, streams, first, last)
     if as_json:
         typer.echo(json.dumps(_as_json(found, circuits, requests), indent=2, default=str))
     else:
         console = make_console()
         _print(console, found)
         lines = (
+            *lost_lines(found.streams),
             *gap_lines(found.gaps),
             *item_lines(found.failed_items),
             *circuit_lines(circuits),
@@ -88,6 +91,15 @@ def _as_json(
         "circuits": {source: asdict(state) for source, state in circuits.items()},
         "requests": {source: asdict(counts) for source, counts in requests.items()},
     }
+
+
+def lost_lines(streams: Sequence[StreamStatus]) -> list[str]:
+    """Say, one line each, which streams have days that no load can bring back."""
+    return [
+        f"{row.stream}: {row.lost:,} days cannot be had: the source shows only the present"
+        for row in streams
+        if row.lost
+    ]
 
 
 def item_lines(failed_items: dict[str, int]) -> list[str]:
@@ -134,7 +146,7 @@ def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
     ]
 
 
-def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _Found:
+def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) -> _Found:
     from etl_assets.cli.days import last_full_day
     from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
@@ -146,21 +158,43 @@ def _read(settings: Settings, stream_ids: list[str], first: str, last: str) -> _
     )
 
     warehouse = open_warehouse(settings)
+    stream_ids = [stream.id for stream in streams]
     if not warehouse.exists():
         days = _days(first, last, settings.start_date, last_full_day())
-        return _Found(days, stream_status(None, stream_ids, days), [], [], {})
+        rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
+        return _Found(days, rows, [], [], {})
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = _days(first, last, start, last_full_day())
-        problems = [
-            entry
-            for stream_id in stream_ids
-            for entry in partition_status(connection, stream_id, days)
-            if not entry.status.is_published
-        ]
-        rows = stream_status(connection, stream_ids, days)
+        known = [entry for stream_id in stream_ids for entry in partition_status(connection, stream_id, days)]
+        problems = [entry for entry in known if not entry.status.is_published]
+        rows = _with_lost_days(settings, streams, stream_status(connection, stream_ids, days), days, known)
         gaps, failed_items = open_gaps(connection, stream_ids), pending_items(connection, stream_ids)
         return _Found(days, rows, problems, gaps, failed_items)
+
+
+def _with_lost_days(
+    settings: Settings,
+    streams: Sequence[Stream],
+    rows: Sequence[StreamStatus],
+    days: Sequence[date],
+    known: Sequence[PartitionStatus],
+) -> list[StreamStatus]:
+    """Count the days that no load can bring back, so that nobody waits for them."""
+    from datetime import UTC, datetime
+
+    from etl_assets.landing.store import Landing
+    from etl_assets.pipeline.plan import can_be_had
+
+    landing, now = Landing(settings.landing_dir), datetime.now(UTC)
+    attempted = {(entry.stream, entry.partition) for entry in known}
+    counted = []
+    for stream, row in zip(streams, rows, strict=True):
+        lost = sum(
+            (stream.id, day) not in attempted and not can_be_had(stream, day, landing, now) for day in days
+        )
+        counted.append(replace(row, missing=row.missing - lost, lost=lost))
+    return counted
 
 
 def _days(first: str, last: str, start: date, end: date) -> list[date]:

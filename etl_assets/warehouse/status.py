@@ -27,11 +27,12 @@ class StreamStatus:
         published_with_warnings: The same, with warnings.
         withheld: Days whose last attempt was withheld.
         failed: Days whose last attempt failed.
-        missing: Days never attempted.
+        missing: Days never attempted, but for those that are lost.
         watermark: How far the stream has been read; naive UTC, None before the first load.
         rows: Rows in the stream's table.
         last_loaded_at: Time of the last commit; naive UTC.
         removed: Rows in the table that are marked as gone at the source.
+        lost: Days never attempted that the source, which shows only the present, cannot give any more.
     """
 
     stream: str
@@ -44,6 +45,7 @@ class StreamStatus:
     rows: int
     last_loaded_at: datetime | None
     removed: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

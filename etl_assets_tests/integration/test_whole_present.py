@@ -15,7 +15,7 @@ from etl_assets.failures import ConfigurationError
 from etl_assets.orchestration.backfill import load_days
 from etl_assets.orchestration.instance import opened_instance
 from etl_assets.streams.discovery import StreamCatalogue
-from etl_assets_tests.integration.conftest import Use
+from etl_assets_tests.integration.conftest import Etl, Use
 from etl_assets_tests.integration.warehouses import select
 from etl_assets_tests.pipeline.till import PRESENT, people
 from etl_assets_tests.sources.scripted import scripted_server
@@ -42,6 +42,14 @@ def test_a_backfill_loads_what_can_be_had_and_tells_of_the_rest(
     (row,) = result.streams
     assert (row.published, row.rows["loaded"], row.problems) == (1, 6, [])
     assert select(settings.warehouse_path, "SELECT count(*), min(_partition) FROM till.people") == [(6, last)]
+
+
+def test_status_does_not_wait_for_days_that_cannot_be_had(use: Use, etl: Etl) -> None:
+    use(ETL_START_DATE=(last_full_day() - timedelta(days=4)).isoformat())
+    told = etl("status", "shop/customers")
+    assert "shop/customers: 4 days cannot be had: the source shows only the present" in told.out
+    (row,) = etl("status", "shop/customers", "--json").json()["streams"]
+    assert (row["missing"], row["lost"]) == (1, 4)
 
 
 def test_dagster_is_told_for_good_that_a_day_cannot_be_had(use: Use) -> None:
