@@ -96,6 +96,6 @@ _KINDS: Mapping[str, Kind] = {
     "timestamptz": Kind(_moments, key=lambda value: value.replace(tzinfo=UTC)),
     "bytea": Kind(_plain, json_values),
     "uuid": Kind(_plain, _identifiers, key=lambda value: UUID(bytes=value)),
-    "json": Kind(_plain, _documents),
-    "jsonb": Kind(_plain, _documents),
+    "json": Kind(_plain, _documents, key=json.loads),
+    "jsonb": Kind(_plain, _documents, key=json.loads),
 }
