@@ -43,7 +43,9 @@ def demo(
     last = last_full_day()
     span = days_between(last - timedelta(days=days - 1), last)
     catalogue = discover_streams()
-    with spawn_source(token=DEMO_TOKEN) as source:
+    # The shop as of the end of the last day: loading again finds the same, at whatever hour.
+    midnight = f"{last + timedelta(days=1)}T00:00:00Z"
+    with spawn_source(token=DEMO_TOKEN, now=midnight) as source:
         os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
         settings = load_settings()
         demo_deliveries(settings).deliver(span)

@@ -7,12 +7,11 @@ the project's readers, transforms or write dispositions takes part in what is ex
 from __future__ import annotations
 
 import csv
-import os
 import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import httpx
 import pytest
 
 from etl_assets.cli.days import days_between
+from etl_assets.demo.clock import Clock
 from etl_assets.demo.server import running_source
 from etl_assets.streams.discovery import discover_streams
 from etl_assets_tests.integration.commands import Finished, run_process
@@ -177,8 +177,10 @@ def test_customers_are_the_present_ones_and_nobody_can_be_told(demo: Demo) -> No
     assert b"@example.com" not in demo.warehouse.read_bytes()
 
 
-def test_running_it_again_changes_no_row(demo: Demo, etl: Etl) -> None:
-    os.environ["ETL_DATA_DIR"] = str(demo.folder)
+def test_running_it_again_changes_no_row(demo: Demo, etl: Etl, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The command sets the last two for its own process, which is this one here.
+    for name, value in (("ETL_DATA_DIR", str(demo.folder)), ("ETL_SHOP_URL", ""), ("ETL_SHOP_TOKEN", "")):
+        monkeypatch.setenv(name, value)
     again = etl(*COMMAND)
     if last_days() != demo.days:
         pytest.skip("midnight came in between, so that another day was loaded")
@@ -203,7 +205,8 @@ def feed(days: list[date]) -> list[dict[str, Any]]:
 
 def asked(path: str, **parameters: str | int) -> dict[str, Any]:
     """An answer of the demo's shop, which is made up and so the same in every process."""
-    with running_source() as source:
+    midnight = datetime.combine(datetime.now(UTC).date(), time.min, UTC)
+    with running_source(clock=Clock(fixed=midnight)) as source:
         answer = httpx.get(
             f"{source.url}{path}",
             params=parameters,
