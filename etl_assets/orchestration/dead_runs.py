@@ -36,10 +36,11 @@ def end_dead_runs(instance: dg.DagsterInstance) -> int:
 
 
 def end_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Have Dagster show a run as failed; what it committed stays."""
+    """Have Dagster show a run as failed, and give back its slots of pools; what it committed stays."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, "Its process was killed; everything that it had committed is safe.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 def _is_alive(process: str) -> bool:
