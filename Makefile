@@ -27,7 +27,7 @@ ui: $(INSTALLED) ## Open the Dagster UI on 127.0.0.1:3000, with the demo shop be
 	$(BIN)/etl-assets ui
 
 test: $(INSTALLED) ## Run the tests, in as many processes as there are cores, four at most
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
