@@ -147,7 +147,7 @@ def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
 
 
 def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) -> _Found:
-    from etl_assets.cli.days import last_full_day
+    from etl_assets.cli.days import day_range, default_range
     from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
     from etl_assets.warehouse.status import (
@@ -160,12 +160,12 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
     warehouse = open_warehouse(settings)
     stream_ids = [stream.id for stream in streams]
     if not warehouse.exists():
-        days = _days(first, last, settings.start_date, last_full_day())
+        days = day_range(*default_range(first, last, settings.start_date))
         rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
         return _Found(days, rows, [], [], {})
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
-        days = _days(first, last, start, last_full_day())
+        days = day_range(*default_range(first, last, start))
         known = [entry for stream_id in stream_ids for entry in partition_status(connection, stream_id, days)]
         problems = [entry for entry in known if not entry.status.is_published]
         rows = _with_lost_days(settings, streams, stream_status(connection, stream_ids, days), days, known)
@@ -195,12 +195,6 @@ def _with_lost_days(
         )
         counted.append(replace(row, missing=row.missing - lost, lost=lost))
     return counted
-
-
-def _days(first: str, last: str, start: date, end: date) -> list[date]:
-    from etl_assets.cli.days import day_range
-
-    return day_range(first or start.isoformat(), last or max(start, end).isoformat())
 
 
 def _print(console: Console, found: _Found) -> None:

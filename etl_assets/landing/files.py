@@ -212,10 +212,11 @@ def _is_abandoned(temporary: Path) -> bool:
     pid = int(owner["pid"])
     if pid == os.getpid():
         return owner["process"] != _process()
-    return not _is_alive(pid) or _is_old(temporary)
+    return not is_alive(pid) or _is_old(temporary)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine is there; one of somebody else's counts."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

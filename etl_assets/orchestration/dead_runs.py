@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from etl_assets.landing.files import is_alive
+
 HOST_TAG, PROCESS_TAG = "etl/host", "etl/pid"
 _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -24,7 +26,7 @@ def process_tags() -> dict[str, str]:
 def dead_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     """Find runs that were begun on this machine by a process that is not there any more."""
     here = dg.RunsFilter(statuses=_UNDER_WAY, tags={HOST_TAG: socket.gethostname()})
-    return [run for run in instance.get_runs(filters=here) if not _is_alive(run.tags.get(PROCESS_TAG, ""))]
+    return [run for run in instance.get_runs(filters=here) if _is_gone(run.tags.get(PROCESS_TAG, ""))]
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> int:
@@ -43,13 +45,5 @@ def end_run(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
-def _is_alive(process: str) -> bool:
-    if not process.isdigit():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_gone(process: str) -> bool:
+    return process.isdigit() and not is_alive(int(process))

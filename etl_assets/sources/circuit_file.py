@@ -6,7 +6,6 @@ Nothing in the program acts on these files. What belongs here: writing and readi
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import orjson
 import structlog
 
 from etl_assets.sources.circuit import CircuitState, CircuitStatus
+from etl_assets.sources.state_files import write_state
 
 log = structlog.get_logger(__name__)
 
@@ -35,11 +35,7 @@ class CircuitFile:
         try:
             if state.state is CircuitStatus.CLOSED and not self._path.exists():
                 return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Several processes may write: each one its own file, and the last one counts.
-            temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
-            temporary.replace(self._path)
+            write_state(self._path, asdict(state))
         except OSError as error:
             log.warning("circuit_state_not_kept", source=self._path.stem, reason=error.strerror)
 

@@ -6,7 +6,6 @@ Nothing in the program acts on these files. What belongs here: writing and readi
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 
+from etl_assets.sources.state_files import write_state
 from etl_assets.sources.statistics import RequestCounts
 
 log = structlog.get_logger(__name__)
@@ -31,10 +31,7 @@ def write_counts(state_dir: Path, source: str, counts: RequestCounts) -> None:
     """
     path = state_dir / _FOLDER / f"{source}.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(orjson.dumps(asdict(counts), option=orjson.OPT_INDENT_2))
-        temporary.replace(path)
+        write_state(path, asdict(counts))
     except OSError as error:
         log.warning("request_counts_not_kept", source=source, reason=error.strerror)
 
