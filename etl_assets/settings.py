@@ -116,6 +116,10 @@ def _whole_number(text: str, least: int, most: int) -> int:
     return int(text)
 
 
+def _processes(text: str) -> int:
+    return _whole_number(text, 0, 64) if text else min((os.cpu_count() or 1) - 1, 4)
+
+
 def _seconds(text: str) -> float:
     problem = "must be a number of seconds above 0 and below 86400"
     try:
@@ -180,6 +184,13 @@ VARIABLES: tuple[Variable, ...] = (
         "ETL_MEMORY_LIMIT", "1GB", "Memory that DuckDB may use before it spills to disk, as DuckDB spells it"
     ),
     Variable(
+        "ETL_STAGING_PROCESSES",
+        None,
+        "Processes that stage beside the one that extracts and commits; one less than there are cores, four at most, "
+        "if it is not set",
+        _processes,
+    ),
+    Variable(
         PSEUDONYM_KEY_VARIABLE,
         None,
         "Secret key, at least 16 characters, that personal columns are hashed with; only the demo does without",
@@ -204,6 +215,7 @@ class Settings:
         step_retries: How often a step is repeated.
         step_retry_delay: Seconds before the first repeat.
         memory_limit: Memory limit handed to DuckDB.
+        staging_processes: Processes that a long run stages in; 0 for none.
         pseudonym_key: Key that personal columns are hashed with, if one is set.
         environment: Where the settings of single sources are looked up.
     """
@@ -218,6 +230,7 @@ class Settings:
     step_retries: int
     step_retry_delay: float
     memory_limit: str
+    staging_processes: int
     pseudonym_key: Secret | None
     environment: Mapping[str, str] = field(repr=False)
 
@@ -361,6 +374,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         step_retries=_parsed(environment, "ETL_STEP_RETRIES"),
         step_retry_delay=_parsed(environment, "ETL_STEP_RETRY_DELAY"),
         memory_limit=memory_limit,
+        staging_processes=_parsed(environment, "ETL_STAGING_PROCESSES"),
         pseudonym_key=_pseudonym_key(environment),
         environment=environment,
     )

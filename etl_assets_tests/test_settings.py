@@ -71,6 +71,7 @@ BAD_VALUES = [
     ("ETL_LOG_LEVEL", "loud", "must be DEBUG, INFO, WARNING or ERROR"),
     *(("ETL_LOCK_TIMEOUT", value, "") for value in ("0", "-1", "nan", "inf", "soon", "1e9")),
     *(("ETL_STEP_RETRIES", value, "") for value in ("-1", "21", "two", "1.5")),
+    *(("ETL_STAGING_PROCESSES", value, "must be a whole number") for value in ("-1", "65", "two")),
     *(("ETL_STEP_RETRY_DELAY", value, "") for value in ("0", "x", "nan")),
     *(
         ("ETL_MEMORY_LIMIT", value, "must look like 1GB")

@@ -31,7 +31,7 @@ from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
 from etl_assets.pipeline.staged import StagedPartition
-from etl_assets.pipeline.staging import stage_partition
+from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import decide
@@ -56,6 +56,7 @@ class PartitionPipeline:
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
         now: The clock, for days that can be asked for only for a while.
         retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
+        fill_staged: Writes staged files, here or in another process.
     """
 
     environment: Environment
@@ -66,6 +67,7 @@ class PartitionPipeline:
     confirm_empty: bool = False
     now: Callable[[], datetime] = utc_now
     retry: Mapping[date, Collection[str]] | None = None
+    fill_staged: FillStaged = fill_staged
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -201,6 +203,7 @@ class PartitionPipeline:
             prepared.landed,
             code_version,
             pseudonymiser,
+            self.fill_staged,
         )
         ensure_known_by_identifier(self.stream, staged, prepared.landed)
         log.info(

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import structlog
@@ -21,6 +21,7 @@ from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
+from etl_assets.pipeline.staging_workers import staging_workers
 from etl_assets.warehouse.database import Session, Warehouse
 
 log = structlog.get_logger(__name__)
@@ -171,6 +172,9 @@ def run_partitions(
         WarehouseError: If the warehouse cannot be opened at the start; nothing was asked of the source then.
     """
     waiting = deque(days)
+    if Stage.STAGE in pipeline.stages or Stage.COMMIT in pipeline.stages:
+        processes = pipeline.environment.settings.staging_processes
+        pipeline = replace(pipeline, fill_staged=staging_workers(processes, pipeline.stream, len(waiting)))
     stages = [stage for stage in Stage if stage in pipeline.stages]
     shared = _SharedSession(pipeline.environment.warehouse, f"load {pipeline.stream.id}")
     stop = _Stop(pipeline.run_id)

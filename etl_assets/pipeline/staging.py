@@ -42,6 +42,9 @@ from etl_assets.quality.rules import CompiledContract, compile_contract
 from etl_assets.quality.split import split_rows
 from etl_assets.streams.base import Extract, Stream
 
+FillStaged = Callable[[Path, Stream, date, LandedPartition, Pseudonymiser], None]
+"""As `fill_staged`, here or in another process."""
+
 CHUNK_ROWS = 20_000
 """Rows that are held in memory at once; pandas' cost per call is spread well enough from a few thousand on."""
 
@@ -53,6 +56,7 @@ def stage_partition(
     landed: LandedPartition,
     code_version: str,
     pseudonymiser: Pseudonymiser,
+    fill: FillStaged | None = None,
 ) -> StagedPartition:
     """Stage landed answers, or find them staged already.
 
@@ -63,19 +67,19 @@ def stage_partition(
         landed: Its landed answers.
         code_version: Version of the stream's file.
         pseudonymiser: Takes the stream's personal data away before anything is written.
+        fill: Writes the files, here or in another process; `fill_staged` unless another is given.
 
     Raises:
         TransformError: If the stream's transform or a rule fails.
         LandingError: If the landed answers are damaged.
         StorageFullError: If the disk is full.
     """
-    contract = compile_contract(stream.contract)
     version = f"{landed.version}-{pseudonymiser.contract_version}-{code_version}"
 
-    def fill(directory: Path) -> None:
-        _write(directory, stream, day, landed, contract, pseudonymiser)
+    def write(directory: Path) -> None:
+        (fill or fill_staged)(directory, stream, day, landed, pseudonymiser)
 
-    return store.ensure(stream, day, version, fill)
+    return store.ensure(stream, day, version, write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +147,23 @@ class _Staging:
         )
 
 
-def _write(
-    directory: Path,
-    stream: Stream,
-    day: date,
-    landed: LandedPartition,
-    contract: CompiledContract,
-    pseudonymiser: Pseudonymiser,
+def fill_staged(
+    directory: Path, stream: Stream, day: date, landed: LandedPartition, pseudonymiser: Pseudonymiser
 ) -> None:
-    staging = _Staging(directory, contract, pseudonymiser)
+    """Write the three files of a staged partition.
+
+    Args:
+        directory: Where to; it exists and is empty.
+        stream: The stream.
+        day: The partition.
+        landed: Its landed answers.
+        pseudonymiser: Takes the stream's personal data away before anything is written.
+
+    Raises:
+        TransformError: If the stream's transform or a rule fails.
+        LandingError: If the landed answers are damaged.
+    """
+    staging = _Staging(directory, compile_contract(stream.contract), pseudonymiser)
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)

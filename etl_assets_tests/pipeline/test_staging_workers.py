@@ -1,0 +1,128 @@
+"""Staging in processes of their own: the same files, the same failures, and nothing left when either side is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from etl_assets.failures import EtlError, FailureClass, LandingError, TransformError
+from etl_assets.landing.store import PAGES_FILE
+from etl_assets.pipeline import staging_workers as workers
+from etl_assets.pipeline.staged import QUARANTINE_FILE, ROWS_FILE
+from etl_assets.pipeline.staging import FillStaged, fill_staged
+from etl_assets.quality.personal import Pseudonymiser
+from etl_assets.quality.rules import compile_contract
+from etl_assets_tests.pipeline.landings import land, with_transform
+from etl_assets_tests.quality.samples import DAY, ORDER_LINES, line
+
+MANY = workers.LEAST_PARTITIONS
+PSEUDONYMISER = Pseudonymiser(compile_contract(ORDER_LINES.contract), None)
+
+
+def unwilling(raw: pd.DataFrame) -> pd.DataFrame:
+    """A transform that fails with a message of its own."""
+    raise TransformError("not today", hint="come again tomorrow")
+
+
+@pytest.fixture(scope="module")
+def delegated() -> FillStaged:
+    return workers.staging_workers(1, ORDER_LINES, MANY)
+
+
+def test_files_are_those_of_staging_in_the_same_process(tmp_path: Path, delegated: FillStaged) -> None:
+    landed = land(tmp_path, [[line("a"), line("bad", quantity=0)], [line("b")]])
+    for name, fill in (("here", fill_staged), ("there", delegated)):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name, ORDER_LINES, DAY, landed, PSEUDONYMISER)
+    here, there = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there")
+    )
+    assert here == there
+    assert {ROWS_FILE, QUARANTINE_FILE} < here.keys()
+
+
+def test_workers_are_other_processes() -> None:
+    workers.staging_workers(1, ORDER_LINES, MANY)
+    assert workers._started(1).submit(os.getpid).result() != os.getpid()
+
+
+def test_failures_come_back_as_they_are(tmp_path: Path, delegated: FillStaged) -> None:
+    landed = land(tmp_path, [[line("a")]])
+    (landed.path / PAGES_FILE).write_bytes(b"")
+    (tmp_path / "damaged").mkdir()
+    with pytest.raises(LandingError, match=r"order_lines 20\d\d-\d\d-\d\d"):
+        delegated(tmp_path / "damaged", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+
+    stream = with_transform(unwilling)
+    (tmp_path / "unwilling").mkdir()
+    fill = workers.staging_workers(1, stream, MANY)
+    assert fill is not fill_staged
+    with pytest.raises(TransformError) as raised:
+        fill(tmp_path / "unwilling", stream, DAY, land(tmp_path / "again", [[line("a")]]), PSEUDONYMISER)
+    assert (raised.value.message, raised.value.hint) == ("not today", "come again tomorrow")
+
+
+def test_stream_that_no_other_process_can_import_is_staged_here(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def clean(raw: pd.DataFrame) -> pd.DataFrame:
+        asked.append(len(raw))
+        return ORDER_LINES.transform(raw)
+
+    stream = replace(ORDER_LINES, transform=clean)
+    fill = workers.staging_workers(1, stream, MANY)
+    (tmp_path / "staged").mkdir()
+    fill(tmp_path / "staged", stream, DAY, land(tmp_path, [[line("a")]]), PSEUDONYMISER)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(("processes", "partitions"), [(0, MANY), (1, MANY - 1)])
+def test_no_worker_where_it_does_not_pay(processes: int, partitions: int) -> None:
+    assert workers.staging_workers(processes, ORDER_LINES, partitions) is fill_staged
+
+
+def test_killed_worker_is_a_failure_that_may_pass_and_the_next_run_has_another(tmp_path: Path) -> None:
+    landed = land(tmp_path, [[line("a")]])
+    fill = workers.staging_workers(1, ORDER_LINES, MANY)
+    pool = workers._started(1)
+    os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+    (tmp_path / "first").mkdir()
+    with pytest.raises(EtlError, match="a process that stages ended") as raised:
+        fill(tmp_path / "first", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+    assert raised.value.failure_class is FailureClass.TRANSIENT
+    (tmp_path / "second").mkdir()
+    again = workers.staging_workers(1, ORDER_LINES, MANY)
+    again(tmp_path / "second", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+    assert (tmp_path / "second" / ROWS_FILE).exists()
+
+
+def test_workers_end_with_the_process_that_they_work_for() -> None:
+    code = (
+        "import os, time\n"
+        "from etl_assets.pipeline.staging_workers import _started\n"
+        "print(_started(1).submit(os.getpid).result(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while _is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _is_running(worker)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
