@@ -41,7 +41,12 @@ import dagster as dg
 import dagster._check as check
 from dagster._config import Field, IntSource
 from dagster._config.config_schema import UserConfigSchema
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.events import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    DagsterEventType,
+)
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -53,6 +58,7 @@ from dagster._utils.concurrency import ConcurrencySlotStatus
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
+from etl_assets.orchestration.check_executions import StoredEvent, insert_planned, update_planned
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
 
 DEFAULT_EVENT_BATCH_SIZE = 500
@@ -149,7 +155,8 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _mirror(self, connection: Connection, mirrored: list[tuple[EventLogEntry, dict[str, Any]]]) -> None:
         """Write events into the index shard, with what they say about assets and checks."""
-        stored = [(event, _insert(connection, row)) for event, row in mirrored]
+        numbers = _insert(connection, [row for _, row in mirrored])
+        stored = [(event, number) for (event, _), number in zip(mirrored, numbers, strict=True)]
         of_assets = [
             (event, event_id) for event, event_id in stored if event.dagster_event_type in ASSET_EVENTS
         ]
@@ -159,9 +166,24 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             )
             for event, event_id in _decisive_asset_events(of_assets):
                 self._store_asset_event(connection, event, event_id)
-        for event, event_id in stored:
-            if event.dagster_event_type in ASSET_CHECK_EVENTS:
-                self.store_asset_check_event(event, event_id)
+        self._store_checks(
+            connection,
+            [
+                StoredEvent(event, number, row["event"])
+                for (event, row), number in zip(mirrored, numbers, strict=True)
+                if event.dagster_event_type in ASSET_CHECK_EVENTS
+            ],
+        )
+
+    def _store_checks(self, connection: Connection, stored: list[StoredEvent]) -> None:
+        """Write what events say about checks, those of a kind together, in their order."""
+        for kind, group in groupby(stored, key=lambda one: one.event.dagster_event_type):
+            if kind is DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                for one in group:
+                    insert_planned(connection, one)
+                continue
+            for one in update_planned(connection, list(group)):
+                self.store_asset_check_event(one.event, one.event_id)
 
     def _announce(self, run_id: str) -> None:
         """Wake the watchers of a run's log, in any process.
@@ -319,9 +341,11 @@ def _with_batch_size(schema: Any) -> UserConfigSchema:
     }
 
 
-def _insert(connection: Connection, row: Mapping[str, Any]) -> int:
-    key = connection.execute(SqlEventLogStorageTable.insert(), row).inserted_primary_key
-    return int(check.not_none(key)[0])
+def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> range:
+    """Insert events and give their numbers, which follow each other: nobody else writes meanwhile."""
+    connection.execute(SqlEventLogStorageTable.insert(), rows)
+    last = int(check.not_none(connection.exec_driver_sql("SELECT last_insert_rowid()").scalar()))
+    return range(last - len(rows) + 1, last + 1)
 
 
 def _is_mirrored(event: EventLogEntry) -> bool:
