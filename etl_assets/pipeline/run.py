@@ -32,6 +32,9 @@ LOOK_AHEAD = 2
 SESSION_SECONDS = 2.0
 """How long commits in a row may keep the warehouse before another process gets its turn."""
 
+LONGEST_SESSION_SECONDS = 20.0
+"""How long they keep it when nobody is seen to wait: a program that knows nothing of our lock cannot be seen."""
+
 IDLE_SECONDS = 0.3
 """How long the warehouse stays open while no partition is ready."""
 
@@ -110,7 +113,11 @@ class _SharedSession:
         return self._session
 
     def close_if_due(self) -> None:
-        if self.is_open and time.monotonic() - self.opened_at > SESSION_SECONDS:
+        if not self.is_open:
+            return
+        seconds = time.monotonic() - self.opened_at
+        # Closing writes all that was committed into the file, which costs as much as several commits.
+        if seconds > LONGEST_SESSION_SECONDS or (seconds > SESSION_SECONDS and self.warehouse.is_wanted()):
             self.close()
 
     def close(self) -> None:

@@ -48,6 +48,10 @@ class Warehouse:
         """Whether there is a warehouse yet."""
         return self._path.exists()
 
+    def is_wanted(self) -> bool:
+        """Tell, while this process has the warehouse open, whether anyone waits for it."""
+        return self._lock.is_wanted()
+
     @contextmanager
     def session(self, purpose: str) -> Iterator[Session]:
         """Open the warehouse for writing, alone; it is made if it does not exist.

@@ -48,6 +48,17 @@ class _Gate:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.thread: int | None = None
+        self.waiting = 0
+        self._guard = threading.Lock()
+
+    def acquire(self, timeout: float) -> bool:
+        with self._guard:
+            self.waiting += 1
+        try:
+            return self.lock.acquire(timeout=timeout)
+        finally:
+            with self._guard:
+                self.waiting -= 1
 
 
 _gates: dict[str, _Gate] = {}
@@ -101,7 +112,7 @@ class WarehouseLock:
             raise WarehouseError(
                 f"this thread has the warehouse {self._path} open already", hint="close it first"
             )
-        if not gate.lock.acquire(timeout=max(timeout, 0)):
+        if not gate.acquire(max(timeout, 0)):
             raise self.busy(timeout)
         gate.thread = threading.get_ident()
         try:
@@ -115,6 +126,20 @@ class WarehouseLock:
         finally:
             gate.thread = None
             gate.lock.release()
+
+    def is_wanted(self) -> bool:
+        """Tell, while this process holds the lock, whether another thread or process waits for it."""
+        if _gate_of(self._path).waiting:
+            return True
+        queue = FileLock(str(self._queue_path))
+        try:
+            queue.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        queue.release()
+        return False
 
     def busy(self, timeout: float, pid: int | None = None) -> WarehouseBusyError:
         """Say who is in the way.

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +54,24 @@ connection = duckdb.connect(sys.argv[1])
 print("ready", flush=True)
 time.sleep(60)
 """
+
+
+@contextmanager
+def waiting_for(path: Path, counter: Path) -> Iterator[None]:
+    """Run a process that waits for the warehouse."""
+    with subprocess.Popen([sys.executable, "-c", COUNT_SESSIONS, str(path), str(counter)]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def seen(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
 
 
 @contextmanager
@@ -153,6 +172,26 @@ def test_a_process_that_never_pauses_lets_others_in(warehouse: Warehouse, tmp_pa
                 pass
     # The session that it is in, and one or two that pass before our place in the queue; without a queue, hundreds.
     assert sum(passed) <= 3 * len(passed), passed
+
+
+def test_the_holder_sees_another_process_wait(warehouse: Warehouse, tmp_path: Path) -> None:
+    with warehouse.session("hold"):
+        assert not warehouse.is_wanted()
+        assert not warehouse.is_wanted()
+    with warehouse.session("hold"), waiting_for(warehouse.path, tmp_path / "sessions"):
+        assert seen(warehouse.is_wanted)
+
+
+def test_the_holder_sees_another_thread_wait(warehouse: Warehouse) -> None:
+    def look() -> None:
+        with WarehouseLock(warehouse.path).held("look", 60):
+            pass
+
+    waiting = threading.Thread(target=look)
+    with warehouse.session("hold"):
+        waiting.start()
+        assert seen(warehouse.is_wanted)
+    waiting.join()
 
 
 def test_another_thread_that_waits_too_long_is_told(warehouse: Warehouse) -> None:
