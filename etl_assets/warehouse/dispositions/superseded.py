@@ -1,4 +1,4 @@
-"""The versions of a merge that gave way to newer ones, in the hidden table `_<table>_superseded`.
+"""The versions of a merge that gave way to newer ones, in the hidden schema `_<source>`.
 
 The table of a merge has the greatest version of each key. When a mended transform makes another key of a record, its
 day takes the version under the former key back, and what other days brought of that key has to show again: the account
@@ -198,7 +198,7 @@ class Superseded:
     @property
     def _layout(self) -> TableLayout:
         own = self.load.layout
-        return TableLayout(own.schema, f"_{own.table}_superseded", own.columns, (BROUGHT_BY,))
+        return TableLayout(f"_{own.schema}", own.table, own.columns, (BROUGHT_BY,))
 
     def content(self, relation: str) -> str:
         """The whole row as one comparable value.

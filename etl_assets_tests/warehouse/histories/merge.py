@@ -32,7 +32,7 @@ def _rank(row: Row) -> tuple[Any, ...]:
     )
 
 
-SUPERSEDED = "SELECT order_id, status, total, created_on, updated_at, note, {} FROM shop._orders_superseded"
+SUPERSEDED = "SELECT order_id, status, total, created_on, updated_at, note, {} FROM _shop.orders"
 BROUGHT_BY = "SELECT order_id, {} FROM shop.orders"
 
 
