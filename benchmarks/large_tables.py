@@ -1,12 +1,14 @@
 """One more day into a table that has much already: what it costs must not grow with the table.
 
-What belongs here: tables made by SQL, and the time of the warehouse's part of a load (open, commit, close). What does
-not: extraction and staging, which never look at the table.
+What belongs here: tables made by SQL; the time of the warehouse's part of a load (open, commit, close), of a whole load
+from the source to the closed warehouse, and of a mart's rebuild. What does not: the command around it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,11 +17,20 @@ from statistics import median
 import duckdb
 
 from benchmarks.measure import BenchmarkError
+from etl_assets.demo.server import SpawnedSource
+from etl_assets.marts.catalogue import discover_marts
+from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import Counts, Status
+from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.partition import PartitionPipeline
+from etl_assets.pipeline.prepared import Stage
+from etl_assets.pipeline.run import run_partitions
+from etl_assets.settings import load_settings
 from etl_assets.streams.base import Stream
 from etl_assets.streams.discovery import discover_streams
 from etl_assets.warehouse.commit import CommitRequest
 from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.marts import rows_of, touched
 from etl_assets.warehouse.schema import ensure_table, layout_of
 
 ROWS = (1_000_000, 100_000_000)
@@ -172,3 +183,74 @@ def medians_of(path: Path, rows: int, loading: Loading, runs: int) -> tuple[floa
     """Give the median seconds of a commit, and of a session with opening and closing."""
     commits, sessions = zip(*seconds_of(path, rows, loading, runs), strict=True)
     return median(commits), median(sessions)
+
+
+def whole_loads(path: Path, source: SpawnedSource, stream_id: str, days: Sequence[date]) -> float:
+    """Give the median seconds of loading a day by the pipeline: extract, stage, commit, open and close the warehouse.
+
+    Args:
+        path: The warehouse.
+        source: Serves the days.
+        stream_id: The stream.
+        days: The days, loaded one after the other.
+
+    Raises:
+        BenchmarkError: If a day was not published.
+    """
+    catalogue = discover_streams()
+    settings = load_settings(
+        {"ETL_DATA_DIR": str(path.parent), "ETL_SHOP_URL": source.url, "ETL_SHOP_TOKEN": source.token}
+    )
+    environment = Environment.of(settings, catalogue.code_versions)
+    stream, seconds = catalogue[stream_id], []
+    with closing(environment.open_source(stream.source)) as reader:
+        pipeline = PartitionPipeline(
+            environment=environment, stream=stream, stages=frozenset(Stage), run_id="benchmark", client=reader
+        )
+        for day in days:
+            begun = time.perf_counter()
+            (outcome,) = run_partitions(pipeline, [day], reporter=SilentReporter(), threads=1)
+            seconds.append(time.perf_counter() - begun)
+            if not outcome.counts.loaded:
+                raise BenchmarkError(f"{stream_id} {day}: {outcome.message or 'nothing was loaded'}")
+    return median(seconds)
+
+
+def mart_rebuilds(path: Path, days: int) -> float:
+    """Give the median seconds of rebuilding a date of the mart, as a load of it would have it rebuilt.
+
+    The mart is told to hold all there is, as it would have to be built whole first.
+
+    Args:
+        path: The warehouse, whose lines have been loaded to once at least.
+        days: Dates, one after the other.
+    """
+    (mart,) = (mart for mart in discover_marts() if mart.name == "daily_sales")
+    seconds = []
+    with Warehouse(path).session("benchmark: rebuild a mart") as session:
+        connection = session.connection
+        connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
+        with touched(connection, []):
+            connection.execute(f"CREATE TABLE IF NOT EXISTS marts.daily_sales AS {rows_of(mart)}")
+        last = connection.execute("SELECT max(load_id) FROM etl.loads").fetchone()
+        for number in range(days):
+            day = FIRST_DAY + timedelta(days=10 * number + 3)
+            for statement, values in (
+                ("DELETE FROM etl.mart_builds WHERE mart = ?", [mart.name]),
+                ("DELETE FROM etl.touched_dates", []),
+                (
+                    "INSERT INTO etl.mart_builds (mart, load_id, sql_version) VALUES (?, ?, ?)",
+                    [mart.name, last[0] - 1 if last else 0, mart.sql_version],
+                ),
+                (
+                    "INSERT INTO etl.touched_dates VALUES (?, 'shop', 'order_lines', ?)",
+                    [last[0] if last else 0, day],
+                ),
+            ):
+                connection.execute(statement, values)
+            begun = time.perf_counter()
+            result = session.rebuild_mart(mart, "benchmark", datetime.now(UTC))
+            seconds.append(time.perf_counter() - begun)
+            if result.rows != 1:
+                raise BenchmarkError(f"mart {mart.name}: {result.rows} rows were built for {day}")
+    return median(seconds)

@@ -26,10 +26,13 @@ from etl_assets.demo.clock import Clock, parse_time
 from etl_assets.demo.control import control_routes
 from etl_assets.demo.faults import Decider, Faults
 from etl_assets.demo.middleware import Authorisation, FaultyConnection, Stats, error_response
-from etl_assets.demo.shop import FIRST_SECOND, LAST_SECOND, Record, Shop, ceil_seconds
+from etl_assets.demo.shop import DAY, FIRST_SECOND, LAST_SECOND, Record, Shop, ceil_seconds
 from etl_assets.failures import EtlError
 
 MOST_LINES, MOST_ORDERS, MOST_CUSTOMERS, MOST_CHANGES = 10_000, 1_000, 1_000, 5_000
+TOTAL_HEADER = "X-Total-Count"
+"""Records of the whole window; more than the API's contract promises."""
+LONGEST_COUNTED_WINDOW = 31 * DAY
 GREATEST_OFFSET = 10**15
 DRIFT_FIELD = "api_revision"
 GZIP_LEVEL = 1
@@ -94,11 +97,14 @@ class _Api:
         if self._faults.empties(request.query_params):
             start, end, cursor = end, end, None
         page = await self._ask(self._shop.lines, start, end, cursor, limit, self._now())
+        headers = {}
+        if cursor is None and end - start <= LONGEST_COUNTED_WINDOW:
+            headers[TOTAL_HEADER] = str(await self._ask(self._shop.count_lines, start, end, self._now()))
         data = b"[" + page.body + b"]"
         if self._drifts:
             data = orjson.dumps(self._drifted(orjson.loads(data)))
         body = b'{"data":' + data + b',"next_cursor":' + orjson.dumps(page.next_cursor) + b"}"
-        return _answer(request, body)
+        return _answer(request, body, headers)
 
     async def orders(self, request: Request) -> Response:
         start, end = _window(request, "updated_from", "updated_to")
@@ -107,7 +113,7 @@ class _Api:
         if self._faults.empties(request.query_params):
             start = end
         page = await self._ask(self._shop.orders, start, end, (number - 1) * size, size, self._now())
-        headers = {}
+        headers = {TOTAL_HEADER: str(page.total)}
         if page.has_more:
             url = request.url.include_query_params(page=number + 1, per_page=size)
             headers["Link"] = f'<{url}>; rel="next"'

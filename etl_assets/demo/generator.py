@@ -85,6 +85,17 @@ class GeneratedShop:
             self._blocks_between(max(start, place.time if place else start), end), start, end, place, limit
         )
 
+    def count_lines(self, start: int, end: int, now: int) -> int:
+        """Lines of the window; only days that it cuts are drawn. See `Shop.count_lines`."""
+        end, count = min(end, now + 1), 0
+        for day in range(day_of(start), day_of(end - 1) + 1) if start < end else ():
+            if start <= start_of(day) and start_of(day + 1) <= end:
+                count += self._size(day)
+            else:
+                low, high = max(start, start_of(day)), min(end, start_of(day + 1))
+                count += sum(block.count(low, high) for block in self._blocks_between(low, high))
+        return count
+
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders updated in the window, by (updated_at, order_id); see `Shop.orders`.
 
@@ -101,7 +112,9 @@ class GeneratedShop:
         for day in range(first, last + 1):
             states += self._books.get(day, partial(self._book, day)).states(start, end, now)
         page = in_order(states)[offset : offset + limit]
-        return OrderPage([self._spoil(state.record()) for state in page], offset + limit < len(states))
+        return OrderPage(
+            [self._spoil(state.record()) for state in page], offset + limit < len(states), len(states)
+        )
 
     def customers(self, offset: int, limit: int, now: int) -> CustomerPage:
         """Customers who have joined and not left, by customer_id; see `Shop.customers`."""

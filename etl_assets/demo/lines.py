@@ -39,6 +39,10 @@ class LineBlock:
         """About how many bytes the block takes in memory; a key takes some 100."""
         return len(self.body) + 100 * len(self.keys)
 
+    def count(self, start: int, end: int) -> int:
+        """How many of the lines lie in a window of seconds."""
+        return bisect_left(self.keys, iso(end)) - bisect_left(self.keys, iso(start))
+
     def cut(self, low: int, high: int) -> bytes:
         """The lines from `low` to before `high` as JSON objects, separated by commas."""
         if low == 0 and high == len(self.keys):

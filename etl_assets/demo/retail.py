@@ -112,11 +112,19 @@ class RetailShop:
         first = iso_day(day_of(max(start, place.time if place else start)))
         return page_of(self._blocks_between(first, iso_day(day_of(end - 1))), start, end, place, limit)
 
+    def count_lines(self, start: int, end: int, now: int) -> int:
+        """Lines of the window; see `Shop.count_lines`."""
+        end = min(end, now + 1)
+        if end <= start:
+            return 0
+        blocks = self._blocks_between(iso_day(day_of(start)), iso_day(day_of(end - 1)))
+        return sum(block.count(start, end) for block in blocks)
+
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders updated in the window, by (updated_at, order_id); see `Shop.orders`."""
         states = in_order(self._indexed().book.states(start, end, now))
         page = states[offset : offset + limit]
-        return OrderPage([state.record() for state in page], offset + limit < len(states))
+        return OrderPage([state.record() for state in page], offset + limit < len(states), len(states))
 
     def customers(self, offset: int, limit: int, now: int) -> CustomerPage:
         """Customers with a line so far, by customer_id; see `Shop.customers`."""

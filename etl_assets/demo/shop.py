@@ -46,10 +46,11 @@ class LinePage:
 
 @dataclass(frozen=True, slots=True)
 class OrderPage:
-    """Orders, and whether the window holds more of them."""
+    """Orders, whether the window holds more of them, and how many it holds in all."""
 
     orders: list[Record]
     has_more: bool
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,10 @@ class Shop(Protocol):
         Raises:
             CursorError: If the cursor is not one of ours.
         """
+        ...
+
+    def count_lines(self, start: int, end: int, now: int) -> int:
+        """How many order lines a window has."""
         ...
 
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:

@@ -30,7 +30,9 @@ class Mart:
         business_date: Its DATE column; a rebuild replaces whole days of it.
         reads: Ids of the streams that it reads, `<source>/<name>`.
         description: One sentence for the Dagster UI and the data dictionary.
-        sql: One SELECT. It reads a relation `touched_dates(business_date)`: the dates to give rows for.
+        sql: One SELECT. It reads a relation `touched_dates(business_date)`: the dates to give rows for. The first and
+            the last of them are `first_touched_date()` and `last_touched_date()`; a range of a column between these
+            constants keeps a large table from being read whole.
     """
 
     name: str

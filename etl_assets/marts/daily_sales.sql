@@ -14,5 +14,7 @@ SELECT
     count(DISTINCT customer_id) AS customers,
     CAST(gross_revenue / nullif(orders, 0) AS DECIMAL(18, 3)) AS average_order_value
 FROM shop.order_lines
-WHERE CAST(invoiced_at AS DATE) IN (SELECT business_date FROM touched_dates)
+WHERE
+    invoiced_at >= first_touched_date() AND invoiced_at < last_touched_date() + 1
+    AND CAST(invoiced_at AS DATE) IN (SELECT business_date FROM touched_dates)
 GROUP BY 1

@@ -12,6 +12,7 @@ from datetime import date
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from etl_assets.sources.comparison import Comparison, Held
 from etl_assets.streams.base import Extract
 
 Wanted = TypeVar("Wanted")
@@ -104,6 +105,19 @@ class Reader(Protocol):
             SourceError: If the day cannot be had; its class tells whether another try may help.
         """
         ...
+
+    def compare(self, extract: Extract, day: date, held: Held) -> Comparison:
+        """Ask whether the source still has what was loaded of a day, without reading the day.
+
+        Args:
+            extract: How the stream's rows are asked for.
+            day: The partition.
+            held: What is here of it.
+
+        Raises:
+            SourceError: If it cannot be asked; its class tells whether another try may help.
+        """
+        return Comparison.unknown("the source tells nothing of a day but its records", whole_stream=True)
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -18,8 +18,10 @@ import structlog
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
+from etl_assets.sources.comparison import Comparison, Held
 from etl_assets.sources.compression import compression_of, unpacked
 from etl_assets.sources.decode import END_OF_FILE
+from etl_assets.sources.file_facts import compare_files
 from etl_assets.sources.folders import Folder, FoundFile
 from etl_assets.sources.formats.registry import STREAMED, WHOLE
 from etl_assets.sources.formats.text import FileFormatError
@@ -86,6 +88,15 @@ class FileReader(Reader):
                 raise self._unusable(files, day, found, error) from error
             if self._folder.look_again(found) != found:
                 raise self._unready(f"{found.name} was changed while it was read")
+
+    def compare(self, extract: Extract, day: date, held: Held) -> Comparison:
+        """See `Reader`: by number, size and time of the day's files; they are not opened."""
+        files = expect(extract, Files)
+        marker = files.marker_of(day)
+        found = [file for file in self._folder.find(files.path_of(day)) if file.name != marker]
+        if not found:
+            return Comparison.unknown("its files are there no more")
+        return compare_files(found, files, held)
 
     def _ready(self, files: Files, day: date) -> list[FoundFile]:
         """Find the files of a day, and make sure that nobody is still writing to them."""

@@ -192,10 +192,14 @@ def _understand(
 
 def first_parameters(rest: Rest, window: Window) -> dict[str, str]:
     """Give the parameters of a window's first request."""
-    ends: dict[str, str] = {}
-    if rest.window is not None:
-        ends = {rest.window.start: rfc3339(window.start), rest.window.end: rfc3339(window.end)}
-    return {**rest.parameters, **ends, **rest.paginator.first_parameters()}
+    return {**rest.parameters, **window_parameters(rest, window), **rest.paginator.first_parameters()}
+
+
+def window_parameters(rest: Rest, window: Window) -> dict[str, str]:
+    """Give the parameters that ask for a window; none where the path gives the whole present."""
+    if rest.window is None:
+        return {}
+    return {rest.window.start: rfc3339(window.start), rest.window.end: rfc3339(window.end)}
 
 
 def rfc3339(moment: datetime) -> str:

@@ -8,6 +8,8 @@ from datetime import date
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
 from etl_assets.sources.client import SourceClient
+from etl_assets.sources.comparison import Comparison, Held
+from etl_assets.sources.counts import compare_window
 from etl_assets.sources.documents import Results, Wanted, fetch_documents
 from etl_assets.sources.identifiers import identifiers_of
 from etl_assets.sources.rest import extract_pages
@@ -58,6 +60,12 @@ class RestReader(Reader):
         """See `Reader`: each page is an answer as it came, now or when it was landed."""
         rest = expect(extract, Rest)
         return extract_pages(self.client, rest, rest.window_of(day), earlier)
+
+    def compare(self, extract: Extract, day: date, held: Held) -> Comparison:
+        """See `Reader`: by the number of records, or by what a change feed has added."""
+        if not isinstance(extract, Rest):
+            return super().compare(extract, day, held)
+        return compare_window(self.client, extract, extract.window_of(day), held)
 
     def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
         """See `etl_assets.sources.documents.DocumentReader`."""

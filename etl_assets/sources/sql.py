@@ -22,6 +22,7 @@ from sqlalchemy import event, exc
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
 from etl_assets.settings import SourceSettings
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page, Reader, expect
+from etl_assets.sources.comparison import Comparison, Held
 from etl_assets.sources.sql_adbc import adbc_database
 from etl_assets.sources.sql_failures import failure_of_database
 from etl_assets.sources.sql_pages import ROWS_AT_ONCE, Fetched, Key, SqlSession
@@ -88,6 +89,13 @@ class SqlReader(Reader):
                     return
                 last = fetched.keys[records - 1]
                 yield Page(body, records, label, resume=write_place(number, last))
+
+    def compare(self, extract: Extract, day: date, held: Held) -> Comparison:
+        """See `Reader`: by the number of rows in the window."""
+        sql = expect(extract, Sql)
+        statement = Statement(sql, sql.window_of(day), self._engine.dialect.name)
+        with self._turns, self._transaction() as connection:
+            return Comparison.of_counts(held, int(connection.execute(statement.count()).scalar_one()))
 
     @contextmanager
     def _session(self, statement: Statement) -> Iterator[SqlSession]:

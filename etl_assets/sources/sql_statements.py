@@ -53,6 +53,10 @@ class Statement:
         is_null = sa.or_(*(column.is_(None) for column in self._key))
         return sa.select(self._key[0]).where(self._in_window, is_null).limit(1)
 
+    def count(self) -> sa.Select[Any]:
+        """Count the rows of the window."""
+        return sa.select(sa.func.count()).select_from(self._rows).where(self._in_window)
+
     def _after(self, last: tuple[Any, ...]) -> sa.ColumnElement[bool]:
         values = [sa.literal(value) for value in last]
         if self._dialect in _ROW_VALUES and len(values) > 1:

@@ -33,6 +33,7 @@ from etl_assets.streams.contract import (
     row_rule,
     rule,
 )
+from etl_assets.streams.counts import Count
 from etl_assets.streams.documents import DocumentFormat, Documents, check_documents, listed_in
 from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParameters
 from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
@@ -58,6 +59,7 @@ __all__ = [
     "Breaker",
     "Cdc",
     "Contract",
+    "Count",
     "Cursor",
     "Date",
     "Decimal2",

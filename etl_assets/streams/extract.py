@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 from etl_assets.failures import ConfigurationError
+from etl_assets.streams.counts import Count
 from etl_assets.streams.documents import Documents
 from etl_assets.streams.paging import Paginator
 from etl_assets.streams.windows import Window
@@ -44,6 +45,8 @@ class Rest:
             then. The daily run for a day comes in the night after it.
         conditional: Whether a day that was landed before is asked for with `If-None-Match` and `If-Modified-Since`, so
             that unchanged answers are taken from landing. Not for a source whose entity tags cannot be trusted.
+        count: Where the source tells how many records a window has, for `etl-assets reconcile`; None where it does not.
+            A `total` that `OffsetLimit` pages by does without.
 
     Raises:
         ConfigurationError: If the parts do not make sense together.
@@ -58,6 +61,7 @@ class Rest:
     lag: timedelta = timedelta(0)
     present_until: timedelta = timedelta(days=1)
     conditional: bool = True
+    count: Count | None = None
 
     def __post_init__(self) -> None:
         if self.window is None and (self.overlap or self.lag):

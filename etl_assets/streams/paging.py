@@ -76,8 +76,12 @@ class Paginator(Protocol):
         """Rows asked for at a time."""
         ...
 
-    def first_parameters(self) -> Mapping[str, str]:
-        """Give the parameters that the first request needs for paging, such as the page's size."""
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
+        """Give the parameters that the first request needs for paging, such as the page's size.
+
+        Args:
+            size: Rows to ask for, where that is not `page_size`.
+        """
         ...
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:

@@ -55,9 +55,12 @@ class PageNumber:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return {self.parameter: str(self.first), **size_parameters(self.size_parameter, self.page_size)}
+        return {
+            self.parameter: str(self.first),
+            **size_parameters(self.size_parameter, size or self.page_size),
+        }
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""
@@ -94,9 +97,9 @@ class OffsetLimit:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return {self.offset_parameter: "0", self.limit_parameter: str(self.page_size)}
+        return {self.offset_parameter: "0", self.limit_parameter: str(size or self.page_size)}
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""

@@ -35,9 +35,9 @@ class Cursor:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return size_parameters(self.size_parameter, self.page_size)
+        return size_parameters(self.size_parameter, size or self.page_size)
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""
@@ -68,9 +68,9 @@ class AfterSequence:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return size_parameters(self.size_parameter, self.page_size)
+        return size_parameters(self.size_parameter, size or self.page_size)
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""

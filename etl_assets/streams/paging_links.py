@@ -37,9 +37,9 @@ class LinkHeader:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return size_parameters(self.size_parameter, self.page_size)
+        return size_parameters(self.size_parameter, size or self.page_size)
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""
@@ -86,9 +86,9 @@ class NextUrl:
     def __post_init__(self) -> None:
         check_page_size(self.page_size)
 
-    def first_parameters(self) -> Mapping[str, str]:
+    def first_parameters(self, size: int | None = None) -> Mapping[str, str]:
         """See `Paginator`."""
-        return size_parameters(self.size_parameter, self.page_size)
+        return size_parameters(self.size_parameter, size or self.page_size)
 
     def next_page(self, page: AnsweredPage) -> NextPage | None:
         """See `Paginator`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 
@@ -52,6 +52,21 @@ class DayCost:
     landed: tuple[date, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DayLoaded:
+    """The last published load of a day.
+
+    Attributes:
+        extracted: Records that it was made from.
+        landing_version: Landed answers that it was made from.
+        began_at: When it began, in UTC.
+    """
+
+    extracted: int
+    landing_version: str | None
+    began_at: datetime
+
+
 def history_of(
     connection: duckdb.DuckDBPyConnection, stream_id: str, days: Sequence[date]
 ) -> dict[date, DayHistory]:
@@ -70,6 +85,27 @@ def history_of(
     ).fetchall()
     wanted = set(days)
     return {row[0]: DayHistory(Status(row[1]), *row[2:]) for row in found if row[0] in wanted}
+
+
+def loads_of(
+    connection: duckdb.DuckDBPyConnection, stream_id: str, days: Sequence[date]
+) -> dict[date, DayLoaded]:
+    """Give the last published load of some days of a stream; days never published are left out."""
+    if not days or not table_columns(connection, "etl", "loads"):
+        return {}
+    source, _, stream = stream_id.partition("/")
+    found = connection.execute(
+        "SELECT partition, extracted, landing_version, loaded_at, seconds_total FROM etl.loads "
+        "WHERE source = $source AND stream = $stream AND partition BETWEEN $first AND $last "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1",
+        {"source": source, "stream": stream, "first": min(days), "last": max(days)},
+    ).fetchall()
+    wanted = set(days)
+    return {
+        day: DayLoaded(extracted, version, loaded_at.replace(tzinfo=UTC) - timedelta(seconds=seconds))
+        for day, extracted, version, loaded_at, seconds in found
+        if day in wanted
+    }
 
 
 def cost_of(connection: duckdb.DuckDBPyConnection, stream_id: str) -> DayCost | None:

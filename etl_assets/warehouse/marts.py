@@ -6,9 +6,11 @@ What belongs here: which dates are pending, and replacing them. What does not: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -16,10 +18,14 @@ import duckdb
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart
 from etl_assets.warehouse.dispositions.base import sorted_dates
-from etl_assets.warehouse.identifiers import qualified, quoted
+from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 from etl_assets.warehouse.schema import table_columns
 
 _SCHEMA = "marts"
+_NEAR_DAYS = 7
+"""Dates no farther apart are read together."""
+_MOST_STRETCHES = 20
+"""Times at most that a mart's SQL is run for one rebuild."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +95,14 @@ def rebuild_mart(
         rows = _table_rows(connection, mart)
         return MartResult(mart.name, (), 0, rows, state.built_to, full=False, message="nothing pending")
     _check_reads(connection, mart)
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE touched_dates AS SELECT unnest(CAST(? AS DATE[])) AS business_date",
-        [list(state.dates)],
-    )
-    rows = _build_whole(connection, mart) if state.full_because else _build_dates(connection, mart)
-    connection.execute("DROP TABLE touched_dates")
+    if state.full_because:
+        with touched(connection, state.dates):
+            rows = _build_whole(connection, mart)
+    else:
+        rows = 0
+        for dates in stretches(state.dates):
+            with touched(connection, dates):
+                rows += _build_dates(connection, mart)
     connection.execute(
         "INSERT INTO etl.mart_builds (mart, load_id, dates, rows, run_id, built_at, sql_version) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -152,17 +160,52 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, mart: Mart) -> None:
             )
 
 
+def stretches(dates: Sequence[date]) -> list[list[date]]:
+    """Cut dates, which are in order, at their widest gaps.
+
+    A mart reads its tables from the first to the last of the dates that it is asked for. One old order among the new
+    ones must not make it read all the years in between.
+    """
+    gaps = sorted(
+        (after - before, number)
+        for number, (before, after) in enumerate(pairwise(dates), start=1)
+        if (after - before).days > _NEAR_DAYS
+    )
+    cuts = [0, *sorted(number for _, number in gaps[-(_MOST_STRETCHES - 1) :]), len(dates)]
+    return [list(dates[start:end]) for start, end in pairwise(cuts) if start < end]
+
+
+@contextmanager
+def touched(connection: duckdb.DuckDBPyConnection, dates: Sequence[date]) -> Iterator[None]:
+    """Give a mart's SQL its dates, as a relation, and their ends as macros.
+
+    The ends are constants to the planner, so that a range between them skips what lies outside.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE touched_dates AS SELECT unnest(CAST(? AS DATE[])) AS business_date",
+        [list(dates)],
+    )
+    ends = {"first_touched_date": min(dates, default=None), "last_touched_date": max(dates, default=None)}
+    for name, day in ends.items():
+        value = "NULL" if day is None else text_literal(day.isoformat())
+        connection.execute(f"CREATE OR REPLACE TEMP MACRO {name}() AS CAST({value} AS DATE)")
+    yield
+    for name in ends:
+        connection.execute(f"DROP MACRO {name}")
+    connection.execute("DROP TABLE touched_dates")
+
+
 def _build_whole(connection: duckdb.DuckDBPyConnection, mart: Mart) -> int:
     table = qualified(_SCHEMA, mart.name)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
     connection.execute(f"DROP TABLE IF EXISTS {table}")
-    return int(_one(connection, f"CREATE TABLE {table} AS {_rows_of(mart)}"))
+    return int(_one(connection, f"CREATE TABLE {table} AS {rows_of(mart)}"))
 
 
 def _build_dates(connection: duckdb.DuckDBPyConnection, mart: Mart) -> int:
     table, day = qualified(_SCHEMA, mart.name), quoted(mart.business_date)
     connection.execute(f"DELETE FROM {table} WHERE {day} IN (SELECT business_date FROM touched_dates)")
-    return int(_one(connection, f"INSERT INTO {table} BY NAME {_rows_of(mart)}"))
+    return int(_one(connection, f"INSERT INTO {table} BY NAME {rows_of(mart)}"))
 
 
 def _table_rows(connection: duckdb.DuckDBPyConnection, mart: Mart) -> int:
@@ -171,7 +214,7 @@ def _table_rows(connection: duckdb.DuckDBPyConnection, mart: Mart) -> int:
     return int(_one(connection, f"SELECT count(*) FROM {qualified(_SCHEMA, mart.name)}"))
 
 
-def _rows_of(mart: Mart) -> str:
+def rows_of(mart: Mart) -> str:
     """The query, held to the dates that are being replaced: a careless one must not double a day."""
     day = quoted(mart.business_date)
     dates = "SELECT business_date FROM touched_dates"

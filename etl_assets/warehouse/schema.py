@@ -14,7 +14,7 @@ import duckdb
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.streams.base import Stream
 from etl_assets.streams.contract import arrow_schema
-from etl_assets.streams.write import Append, Cdc, Snapshot, WriteDisposition
+from etl_assets.streams.write import Append, Cdc, Merge, Snapshot
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 
 _DECIMAL = re.compile(r"^decimal128\((\d+),\s*(\d+)\)")
@@ -100,13 +100,16 @@ def layout_of(stream: Stream) -> TableLayout:
         Column(name, _sql_type(stream, name, str(types.field(name).type)), column.description or "")
         for name, column in stream.contract.to_schema().columns.items()
     )
-    return TableLayout(stream.source.name, stream.name, columns, PLATFORM_COLUMNS + _marks(stream.write))
+    return TableLayout(stream.source.name, stream.name, columns, PLATFORM_COLUMNS + _marks(stream))
 
 
-def _marks(write: WriteDisposition) -> tuple[Column, ...]:
+def _marks(stream: Stream) -> tuple[Column, ...]:
     """Give the columns in which a disposition keeps what it needs to know of a row."""
-    match write:
+    match stream.write:
         case Append():
+            return (BROUGHT_BY,)
+        # Documents show the present: each day brings all of them, and the list would grow with every load.
+        case Merge() if stream.window_column is not None:
             return (BROUGHT_BY,)
         case Cdc(delete="soft"):
             return (DELETED_AT, VALUES_SEQUENCE)

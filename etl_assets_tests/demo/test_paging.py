@@ -35,6 +35,17 @@ def test_line_pages_are_complete(shop: tuple[Api, str, str], limit: int) -> None
     assert api.all_lines(start, until, limit) == expected
 
 
+def test_totals_are_those_of_the_whole_window(shop: tuple[Api, str, str]) -> None:
+    api, start, end = shop
+    whole = api.all_lines(start, end)
+    border = str(whole[len(whole) // 3]["invoiced_at"])
+    for first, last in ((start, end), (start, border), (border, end), (border, border)):
+        told = api.get("/v1/order-lines", from_=first, to=last, limit=1)
+        assert told.headers["x-total-count"] == str(len(api.all_lines(first, last)))
+    orders = api.get("/v1/orders", updated_from=start, updated_to=end, per_page=1)
+    assert orders.headers["x-total-count"] == str(len(api.all_orders(start, end)))
+
+
 @pytest.mark.parametrize("per_page", [1, 3, 10])
 def test_order_pages_are_complete(shop: tuple[Api, str, str], per_page: int) -> None:
     api, start, end = shop

@@ -49,6 +49,11 @@ class ScriptedShop:
         page = self.inner.lines(start, end, cursor, limit, now)
         return _spoil(page) if day in self.spoiled else page
 
+    def count_lines(self, start: int, end: int, now: int) -> int:
+        """Number of order lines; see `Shop.count_lines`."""
+        day = date.fromordinal(day_of((start + end) // 2))
+        return 0 if (LINES, day) in self.hollow else self.inner.count_lines(start, end, now)
+
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders; see `Shop.orders`."""
         day = self._enter(ORDERS, start, end, first=offset == 0)

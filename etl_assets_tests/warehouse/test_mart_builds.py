@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.outcomes import Status
 from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.marts import rows_of, stretches, touched
 from etl_assets_tests.warehouse.samples import (
     LINES,
     LOADED_AT,
@@ -186,3 +188,60 @@ def test_a_query_that_forgets_the_dates_does_not_double_days(session: Session, s
 def test_a_mart_cannot_change_the_databases_settings(session: Session) -> None:
     with pytest.raises(Exception, match="locked"):
         session.connection.execute("SET memory_limit = '50GB'")
+
+
+def test_old_dates_among_new_ones_give_what_a_full_rebuild_gives(session: Session, stager: Stager) -> None:
+    numbers = (-4_000, -3_999, -400, 0, 1, 30)
+    for number in numbers:
+        session.commit(stager.request(LINES, number, [line(number, "a"), line(number, "b", "2.500")]))
+    assert rebuild(session)[1:] == (6, True)
+    for number in (numbers[0], numbers[2], numbers[-1]):
+        session.commit(stager.request(LINES, number, [line(number, "a"), line(number, "c", "7.500")]))
+    assert rebuild(session) == ((day(numbers[0]), day(numbers[2]), day(30)), 3, False)
+    found = select(session.connection, "SELECT * FROM marts.daily_sales ORDER BY day")
+    rebuild(session, full=True)
+    assert select(session.connection, "SELECT * FROM marts.daily_sales ORDER BY day") == found
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([], []),
+        ([5], [[5]]),
+        ([0, 1, 8, 9], [[0, 1, 8, 9]]),
+        ([0, 1, 9, 10], [[0, 1], [9, 10]]),
+        ([0, 400, 401, 4_000], [[0], [400, 401], [4_000]]),
+    ],
+)
+def test_dates_are_cut_where_nothing_is_between_them(numbers: list[int], expected: list[list[int]]) -> None:
+    cut = stretches([day(number) for number in numbers])
+    assert cut == [[day(number) for number in stretch] for stretch in expected]
+
+
+def test_many_dates_are_cut_at_their_widest_gaps_alone() -> None:
+    dates = [day(number * 10 + (number // 10) * 1_000) for number in range(300)]
+    cut = stretches(dates)
+    assert [date for stretch in cut for date in stretch] == dates
+    assert len(cut) == 20
+    assert all(len(stretch) % 10 == 0 for stretch in cut)
+
+
+def test_a_large_table_is_read_near_the_touched_dates_alone(session: Session, stager: Stager) -> None:
+    """Seen in DuckDB's own account of the rows that it looked at; with a mart of the mart's SQL and its wrapping."""
+    session.commit(stager.request(LINES, 0, [line(0, "a")]))
+    connection = session.connection
+    connection.execute(
+        "INSERT INTO shop.order_lines BY NAME SELECT rows.* REPLACE (rows.invoiced_at - to_minutes(i) AS invoiced_at) "
+        "FROM shop.order_lines AS rows, range(1, 400000) AS r(i)"
+    )
+    with touched(connection, [day(-3), day(-2)]):
+        found = connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {rows_of(DAILY_SALES)}").fetchall()[0][1]
+    assert 0 < _scanned(json.loads(found), "order_lines") < 250_000
+
+
+def _scanned(operator: dict[str, Any], table: str) -> int:
+    """Add up the rows of a table that the operators of a plan looked at."""
+    own = (
+        operator["operator_rows_scanned"] if table in str(operator.get("extra_info", {}).get("Table")) else 0
+    )
+    return int(own) + sum(_scanned(child, table) for child in operator.get("children", []))

@@ -74,7 +74,7 @@ def test_a_new_column_is_added_and_filled_by_a_replay(warehouse: Warehouse, stag
         result = session.commit(stager.request(newer, 0, replayed, contract_version="c2"))
         assert (result.counts.updated, result.counts.unchanged) == (1, 1)
         assert select(session.connection, found)[0] == ("a", Decimal("1.00"))
-        comment = "SELECT comment FROM duckdb_columns() WHERE column_name = 'paid'"
+        comment = "SELECT comment FROM duckdb_columns() WHERE column_name = 'paid' AND schema_name = 'shop'"
         assert select(session.connection, comment) == [("What's been paid",)]
 
 

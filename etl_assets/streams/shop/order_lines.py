@@ -5,6 +5,7 @@ import pandas as pd
 from etl_assets.streams import parse
 from etl_assets.streams.base import (
     Contract,
+    Count,
     Cursor,
     Decimal3,
     Field,
@@ -70,6 +71,8 @@ STREAM = Stream(
         window=WindowParameters("from", "to"),
         paginator=Cursor(page_size=10_000),
         records="data",
+        # More than the API's contract promises: where the header is not sent, nothing can be told.
+        count=Count(header="X-Total-Count"),
     ),
     contract=OrderLines,
     transform=clean,

@@ -16,15 +16,11 @@ from datetime import date
 from typing import Any
 
 from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
+from etl_assets.warehouse.dispositions.brought import DAYS, OF_THIS_DAY, objection_to_taking_back
 from etl_assets.warehouse.schema import BROUGHT_BY
 
 _DISTINCT = "_etl_distinct"
 _ADDED = "_etl_added"
-_DAYS = f"coalesce(old.{BROUGHT_BY.quoted}, [old._partition])"
-_OF_THIS_DAY = (
-    f"((old.{BROUGHT_BY.quoted} IS NULL AND old._partition = CAST($day AS DATE)) "
-    f"OR list_contains(old.{BROUGHT_BY.quoted}, CAST($day AS DATE)))"
-)
 # The bounds are given as values, so that a large table is read no further than its few days.
 _WITHIN = "old._partition BETWEEN CAST($first AS DATE) AND CAST($last AS DATE)"
 
@@ -34,13 +30,7 @@ class AppendRows:
 
     def objection(self, load: Load) -> str | None:
         """See `Disposition`: only a mended transform takes rows back, and without rows it would take all."""
-        if not load.restates:
-            return None
-        sql = f"SELECT count(*) FROM {load.layout.name} AS old WHERE {_OF_THIS_DAY}"
-        brought = int(load.one(sql, self._day(load))[0])
-        if not brought:
-            return None
-        return "brought 1 row before" if brought == 1 else f"brought {brought} rows before"
+        return objection_to_taking_back(load)
 
     def still_holds(self, load: Load, staged: int) -> bool:
         """See `Disposition`: only its own mended load takes rows back, unless someone emptied the table."""
@@ -78,13 +68,13 @@ class AppendRows:
 
     def _take_back(self, load: Load) -> tuple[int, list[date]]:
         """Take back what the day brought and does not bring now; give rows that left the table, and dates."""
-        lost = f"{_OF_THIS_DAY} AND NOT EXISTS (SELECT 1 FROM {_DISTINCT} AS new WHERE {self._equal(load)})"
-        alone = f"{lost} AND len({_DAYS}) = 1"
+        lost = f"{OF_THIS_DAY} AND NOT EXISTS (SELECT 1 FROM {_DISTINCT} AS new WHERE {self._equal(load)})"
+        alone = f"{lost} AND len({DAYS}) = 1"
         table, day = load.layout.name, self._day(load)
         dates = self._touched_dates(load, f"{table} AS old WHERE {alone}", day)
         removed = int(load.one(f"DELETE FROM {table} AS old WHERE {alone}", day)[0])
         load.connection.execute(
-            f"UPDATE {table} AS old SET {BROUGHT_BY.quoted} = list_filter({_DAYS}, lambda d: d <> CAST($day AS DATE)) "
+            f"UPDATE {table} AS old SET {BROUGHT_BY.quoted} = list_filter({DAYS}, lambda d: d <> CAST($day AS DATE)) "
             f"WHERE {lost}",
             day,
         )
@@ -93,9 +83,9 @@ class AppendRows:
     def _claim_known(self, load: Load) -> None:
         """Note that the day, too, brought rows that the table has from others."""
         load.connection.execute(
-            f"UPDATE {load.layout.name} AS old SET {BROUGHT_BY.quoted} = list_append({_DAYS}, CAST($day AS DATE)) "
+            f"UPDATE {load.layout.name} AS old SET {BROUGHT_BY.quoted} = list_append({DAYS}, CAST($day AS DATE)) "
             f"FROM {_DISTINCT} AS new WHERE {self._equal(load)} AND {_WITHIN} "
-            f"AND NOT list_contains({_DAYS}, CAST($day AS DATE))",
+            f"AND NOT list_contains({DAYS}, CAST($day AS DATE))",
             self._bounds(load) | self._day(load),
         )
 

@@ -9,13 +9,16 @@ newer one does.
 Order of changes to one key: by sequence; then a delete after what brings values; then, for malformed feeds that number
 two changes alike, values by their columns from first to last, deletes by their time. One thing comes before that: what
 a mended contract or transform makes of a change takes the place of what the former one made of it, once the day is
-loaded again. What belongs here: that. What does not: missing numbers (`etl_assets.warehouse.sequences`).
+loaded again. If it makes a change of another key of it, what is known of the former key is wrong, and what that key was
+before is not known: such a day is withheld until confirmed. What belongs here: that. What does not: missing numbers
+(`etl_assets.warehouse.sequences`).
 """
 
 from __future__ import annotations
 
 from datetime import date
 
+from etl_assets.failures import PartitionWithheld
 from etl_assets.streams.write import Cdc
 from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
@@ -27,6 +30,7 @@ _EVENTS = "_etl_events"
 _STATES = "_etl_states"
 _KNOWN = "_etl_known"
 _CHANGES = "_etl_changes"
+_STRAYS = "_etl_strays"
 
 
 class ApplyChanges:
@@ -60,6 +64,7 @@ class ApplyChanges:
         """See `Disposition`."""
         connection = load.connection
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_EVENTS} AS {load.staged}", load.parameters)[0])
+        strays, dates_of_strays = self._take_out_strays(load) if load.restates else (0, [])
         if self._write.contiguous and staged:
             account_for(load, f"SELECT {self._sequence} AS number FROM {_EVENTS}")
         states = self._find_states(load)
@@ -69,7 +74,7 @@ class ApplyChanges:
             f"SELECT count(*), count(*) FILTER (_is_known), count(*) FILTER (_was_there AND _is_delete) "
             f"FROM {_CHANGES}"
         )
-        dates = self._touched_dates(load) if changed else ()
+        dates = sorted_dates(dates_of_strays, self._touched_dates(load) if changed else [])
         if known:
             self._delete_known(load)
         if changed:
@@ -77,8 +82,51 @@ class ApplyChanges:
         for table in (_CHANGES, _KNOWN, _STATES, _EVENTS):
             connection.execute(f"DROP TABLE {table}")
         return Applied(
-            int(changed), int(known), states - int(changed), staged - states, dates, removed=int(removed)
+            int(changed),
+            int(known),
+            states - int(changed),
+            staged - states,
+            dates,
+            removed=int(removed) + strays,
         )
+
+    def _take_out_strays(self, load: Load) -> tuple[int, list[date]]:
+        """Take out keys whose newest known change is, by its number, another key's by now; count rows, give dates.
+
+        Raises:
+            PartitionWithheld: If there are any, and nobody has confirmed it.
+        """
+        now = f"SELECT {self._sequence} AS number, {self._key_json('e')} AS key_json FROM {_EVENTS} AS e"
+        before = "NULL" if load.stream.business_date is None else f"old.{load.business_date}"
+        found = load.one(
+            f"CREATE OR REPLACE TEMP TABLE {_STRAYS} AS WITH now AS ({now}), known AS ("
+            f"SELECT old.rowid AS _row, {self._key_json('old')} AS key_json, old.{self._sequence} AS number, "
+            f"old.{self._operation} <> 'D' AS _was_there, CAST({before} AS DATE) AS _before "
+            f"FROM {load.layout.name} AS old WHERE old.{self._sequence} IN (SELECT number FROM now) "
+            "UNION ALL SELECT NULL, key_json, sequence, false, NULL FROM etl.tombstones "
+            "WHERE source = $source AND stream = $stream AND sequence IN (SELECT number FROM now)) "
+            "SELECT * FROM known WHERE NOT EXISTS (SELECT 1 FROM now "
+            "WHERE now.number = known.number AND now.key_json = known.key_json)",
+            self._stream(load),
+        )[0]
+        if found and not load.confirmed:
+            raise PartitionWithheld(
+                f"its mended transform makes changes of other keys of {int(found)} that are applied already; run again "
+                "with --confirm-empty to take the former keys out, then load the days before it with --replay"
+            )
+        rows, dates = load.one(
+            f"SELECT count(*) FILTER (_was_there), list(DISTINCT _before) FILTER (_before IS NOT NULL) FROM {_STRAYS}"
+        )
+        load.connection.execute(
+            f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_STRAYS} WHERE _row IS NOT NULL)"
+        )
+        load.connection.execute(
+            "DELETE FROM etl.tombstones WHERE source = $source AND stream = $stream "
+            f"AND key_json IN (SELECT key_json FROM {_STRAYS})",
+            self._stream(load),
+        )
+        load.connection.execute(f"DROP TABLE {_STRAYS}")
+        return int(rows), list(dates or ())
 
     def _find_states(self, load: Load) -> int:
         """Work out, per key, what the staged changes alone amount to, and count the keys."""
@@ -180,16 +228,16 @@ class ApplyChanges:
         """Whether what is staged of a change takes the place of what is known of the same one, as SQL."""
         return f"({new} > {old} OR {old} > {new})" if load.restates else f"{new} > {old}"
 
-    def _touched_dates(self, load: Load) -> tuple[date, ...]:
+    def _touched_dates(self, load: Load) -> list[date]:
         """Give the business dates of changed rows, as they were and as they will be."""
         if load.stream.business_date is None:
-            return ()
+            return []
         stays = "true" if self._soft else "NOT _is_delete"
         found = load.connection.execute(
             f"SELECT CAST({load.business_date} AS DATE) FROM {_CHANGES} WHERE {stays} "
             f"UNION SELECT _before FROM {_CHANGES}"
         ).fetchall()
-        return sorted_dates([day for (day,) in found if day is not None])
+        return [day for (day,) in found if day is not None]
 
     def _delete_known(self, load: Load) -> None:
         load.connection.execute(

@@ -3,9 +3,9 @@
 Versions of a key are put into one total order that depends on the rows alone: by the version column, then by
 the contract's columns from first to last, a missing value before any other. The table always holds the
 greatest version that it was ever given, so the order and the number of loads cannot matter. One thing comes
-before the contract's columns: what a mended contract or transform makes of a version takes the place of what
-the former one made of it, once the day is loaded again. What belongs here: that. What does not: deletes,
-which need tombstones.
+before the contract's columns: what a mended contract or transform makes of a day takes the place of what the
+former one made of it, once the day is loaded again, under whichever key. What belongs here: that. What does not:
+versions that are not the greatest any more (`superseded`), and deletes, which need tombstones.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from __future__ import annotations
 from datetime import date
 
 from etl_assets.warehouse.dispositions.base import Applied, Load
+from etl_assets.warehouse.dispositions.brought import DAY, DAYS, objection_to_taking_back
 from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
+from etl_assets.warehouse.dispositions.superseded import Superseded, own_or
 from etl_assets.warehouse.identifiers import quoted
+from etl_assets.warehouse.schema import BROUGHT_BY
 
 _NEWEST = "_etl_newest"
 _CHANGES = "_etl_changes"
@@ -33,8 +36,8 @@ class MergeRows:
         self._version = quoted(version)
 
     def objection(self, load: Load) -> str | None:
-        """See `Disposition`: a load without rows removes nothing."""
-        return None
+        """See `Disposition`: only a mended transform takes rows back, and without rows it would take all."""
+        return objection_to_taking_back(load)
 
     def still_holds(self, load: Load, staged: int) -> bool:
         """See `Disposition`: later loads only bring newer versions, unless someone emptied the table."""
@@ -42,21 +45,49 @@ class MergeRows:
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
-        repeats = self._pick_newest(load)
-        self._find_changes(load)
+        superseded = Superseded(load, self._key, self._version)
+        repeats = self._pick_newest(load, superseded)
+        if load.restates and superseded.is_kept:
+            applied = superseded.restate(_NEWEST, repeats)
+        else:
+            applied = self._merge(load, superseded, repeats)
+        load.connection.execute(f"DROP TABLE {_NEWEST}")
+        return applied
+
+    def _merge(self, load: Load, superseded: Superseded, repeats: int) -> Applied:
+        self._find_changes(load, superseded)
         new, updated, same = self._count(load)
         dates = self._touched_dates(load) if new or updated else ()
+        if superseded.is_kept:
+            self._account_for(load, superseded, same)
         if updated:
             load.connection.execute(
                 f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_CHANGES} WHERE _is_update)"
             )
         if new or updated:
-            self._insert(load)
-        load.connection.execute(f"DROP TABLE {_CHANGES}")
-        load.connection.execute(f"DROP TABLE {_NEWEST}")
+            self._insert(load, superseded)
+        for table in (_CHANGES, FOUND):
+            load.connection.execute(f"DROP TABLE {table}")
         return Applied(new + updated, updated, same, repeats, dates)
 
-    def _pick_newest(self, load: Load) -> int:
+    def _account_for(self, load: Load, superseded: Superseded, same: int) -> None:
+        """Keep versions that do not show any more, or never do, and note that the day brought known ones."""
+        columns = [f"{{0}}.{name}" for name in load.layout.column_names]
+        old, new = (", ".join(columns).format(side) for side in ("old", "new"))
+        gave_way = f"FROM {_CHANGES} AS new JOIN {FOUND} AS old ON old._row = new._row WHERE new._is_newer"
+        if load.one(f"SELECT EXISTS (SELECT 1 FROM {_CHANGES} WHERE _is_newer)")[0]:
+            superseded.add(f"SELECT {old}, {DAYS} {gave_way}")
+        if not same:
+            return
+        if load.one(f"SELECT EXISTS (SELECT 1 FROM {_CHANGES} WHERE _is_older)")[0]:
+            superseded.add_older(f"SELECT {new} FROM {_CHANGES} AS new WHERE new._is_older")
+        load.connection.execute(
+            f"UPDATE {load.layout.name} AS old SET {BROUGHT_BY.quoted} = list_sort(list_append({DAYS}, {DAY})) "
+            f"FROM {_CHANGES} AS new WHERE old.rowid = new._row AND new._is_claim",
+            {"day": load.partition},
+        )
+
+    def _pick_newest(self, load: Load, superseded: Superseded) -> int:
         """Put the greatest version of each key into a table of its own, and count the others.
 
         Keys seldom repeat within a day, and finding that out costs a tenth of ordering the rows.
@@ -65,25 +96,31 @@ class MergeRows:
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS {load.staged}", load.parameters)[0])
         distinct = int(load.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {_NEWEST})")[0])
         if distinct < staged:
-            order = f"{self._version} DESC, {self._content('staged', load)} DESC"
+            order = f"{self._version} DESC, {superseded.content('staged')} DESC"
             load.connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS SELECT * FROM {_NEWEST} AS staged "
                 f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
             )
         return staged - distinct
 
-    def _find_changes(self, load: Load) -> None:
-        version, new, old = self._version, self._content("new", load), self._content("old", load)
+    def _find_changes(self, load: Load, superseded: Superseded) -> None:
+        version, new, old = self._version, superseded.content("new"), superseded.content("old")
         wins = f"({new} > {old} OR {old} > {new})" if load.restates else f"{new} > {old}"
         newer = f"(new.{version} > old.{version} OR (new.{version} = old.{version} AND {wins}))"
+        days = DAYS if superseded.is_kept else "CAST(NULL AS DATE[])"
+        same = f"new.{version} = old.{version}"
         find_rows(load, _NEWEST, self._key)
         load.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_CHANGES} AS "
             f"SELECT new.*, old._row IS NULL AS _is_new, old._row IS NOT NULL AND ({newer}) AS _is_update, "
+            f"coalesce(new.{version} > old.{version}, false) AS _is_newer, "
+            f"coalesce(new.{version} < old.{version}, false) AS _is_older, "
+            f"coalesce({same} AND NOT ({newer}) AND NOT list_contains({days}, {DAY}), false) AS _is_claim, "
+            f"CASE WHEN {same} THEN {days} END AS _days, "
             f"old._row, CAST(old.{load.business_date} AS DATE) AS _before "
-            f"FROM {_NEWEST} AS new LEFT JOIN {FOUND} AS old ON {self._same_key('new', 'old')}"
+            f"FROM {_NEWEST} AS new LEFT JOIN {FOUND} AS old ON {self._same_key('new', 'old')}",
+            {"day": load.partition},
         )
-        load.connection.execute(f"DROP TABLE {FOUND}")
 
     def _count(self, load: Load) -> tuple[int, int, int]:
         """Count new, updated and unchanged rows."""
@@ -101,23 +138,19 @@ class MergeRows:
         ).fetchall()
         return tuple(sorted(day for (day,) in found))
 
-    def _insert(self, load: Load) -> None:
-        columns = ", ".join(load.layout.column_names)
+    def _insert(self, load: Load, superseded: Superseded) -> None:
+        columns, partition = ", ".join(load.layout.column_names), f"CAST({load.window_column} AS DATE)"
+        values = {"run_id": load.run_id, "loaded_at": load.loaded_at}
+        marks = ""
+        if superseded.is_kept:
+            days = f"list_sort(list_distinct(list_append(coalesce(_days, CAST([] AS DATE[])), {DAY})))"
+            marks, values = f", {own_or(days, partition)}", values | {"day": load.partition}
         load.connection.execute(
             f"INSERT INTO {load.layout.name} ({load.layout.insert_list}) "
-            f"SELECT {columns}, CAST({load.window_column} AS DATE), $run_id, "
-            f"CAST($loaded_at AS TIMESTAMP) FROM {_CHANGES} WHERE _is_new OR _is_update",
-            {"run_id": load.run_id, "loaded_at": load.loaded_at},
+            f"SELECT {columns}, {partition}, $run_id, CAST($loaded_at AS TIMESTAMP){marks} "
+            f"FROM {_CHANGES} WHERE _is_new OR _is_update",
+            values,
         )
 
     def _same_key(self, left: str, right: str) -> str:
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self._key)
-
-    def _content(self, relation: str, load: Load) -> str:
-        """The whole row as one comparable value.
-
-        Each column is preceded by whether it is there, so that a missing value is the least of all and two
-        missing values are equal, without leaning on how a database compares NULLs.
-        """
-        parts = (f"{relation}.{name} IS NOT NULL, {relation}.{name}" for name in load.layout.column_names)
-        return f"row({', '.join(parts)})"

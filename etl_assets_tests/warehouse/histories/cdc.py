@@ -1,7 +1,7 @@
 """`cdc`: of each key the newest change, and the newest one that brought values.
 
 Worked out from all changes that were ever given. A mended load's changes take the place of those of the same key,
-number and kind (delete or not).
+number and kind (delete or not). A key whose newest change is another key's by the mended load is forgotten.
 """
 
 from __future__ import annotations
@@ -61,6 +61,10 @@ class Changed(Model):
 
     def load(self, number: int, rows: Sequence[Row], *, restates: bool) -> Counts:
         """See `Model`."""
+        strays = self._strays(rows) if restates else []
+        gone = [key for key in strays if self._ends()[key]["op"] != "D"]
+        for key in strays:
+            self._changes[key] = []
         before = self._ends()
         if restates:
             self._forget({_same(row) for row in rows})
@@ -76,7 +80,7 @@ class Changed(Model):
             updated=len([key for key in changed if key in before]),
             unchanged=len(keys) - len(changed),
             deduplicated=len(rows) - len(keys),
-            removed=len(dead),
+            removed=len(dead) + len(gone),
         )
 
     def table(self) -> list[TableRow]:
@@ -97,6 +101,13 @@ class Changed(Model):
         ]
         gaps = [(low, high) for low, high in pairwise(sorted(self._numbers)) if high > low + 1]
         return {TOMBSTONES: tombstones, OPEN_GAPS: gaps}
+
+    def _strays(self, rows: Sequence[Row]) -> list[str]:
+        now = {(row["product_id"], row["lsn"]) for row in rows}
+        numbers = {number for _, number in now}
+        return [
+            key for key, row in self._ends().items() if row["lsn"] in numbers and (key, row["lsn"]) not in now
+        ]
 
     def _forget(self, restated: set[TableRow]) -> None:
         for key, rows in self._changes.items():

@@ -5,6 +5,7 @@ What belongs here: the steps and what must hold after each. What does not: what 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -186,9 +187,10 @@ class History(RuleBasedStateMachine):
 
     def _readable(self, query: str) -> str:
         """Ask for the note only where there is one: a column is added by the first load that brings it."""
-        table = query.rpartition(".")[2].split()[0]
+        schema, table = re.findall(r"FROM (\w+)\.(\w+)", query)[0]
         noted = (
-            f"SELECT 1 FROM information_schema.columns WHERE table_name = '{table}' AND column_name = 'note'"
+            f"SELECT 1 FROM information_schema.columns WHERE table_schema = '{schema}' "
+            f"AND table_name = '{table}' AND column_name = 'note'"
         )
         return query if select(self._session.connection, noted) else query.replace("note", "NULL AS note")
 
