@@ -87,6 +87,17 @@ class PartitionPipeline:
                     prepared.staged = self._stage(prepared, pseudonymiser)
         return prepared
 
+    def prepare_landed(self, landed: LandedPartition) -> Prepared:
+        """Stage landed answers of whichever version; never raises, the failure is part of the result."""
+        prepared = Prepared(
+            landed.day,
+            landed=landed,
+            personal=bool(compile_contract(self.stream.contract).personal_columns),
+        )
+        with prepared.timed(Stage.STAGE):
+            prepared.staged = self._stage(prepared, self._pseudonymiser)
+        return prepared
+
     def settle(
         self, group: Sequence[Prepared], open_session: Callable[[], Session]
     ) -> list[PartitionOutcome]:
@@ -122,7 +133,7 @@ class PartitionPipeline:
             return {}
         if len(ready) > 1:
             try:
-                committed = session.commit_group([self._request(prepared) for prepared in ready])
+                committed = session.commit_group([self.request(prepared) for prepared in ready])
             except Exception as error:
                 failure = record_failure(Stage.COMMIT, error)
                 log.warning(
@@ -138,7 +149,7 @@ class PartitionPipeline:
         results: dict[date, CommitResult] = {}
         for prepared in ready:
             with prepared.timed(Stage.COMMIT):
-                results[prepared.day] = session.commit(self._request(prepared))
+                results[prepared.day] = session.commit(self.request(prepared))
         return results
 
     @cached_property
@@ -212,7 +223,8 @@ class PartitionPipeline:
         )
         return staged
 
-    def _request(self, prepared: Prepared) -> CommitRequest:
+    def request(self, prepared: Prepared) -> CommitRequest:
+        """Give what is to be committed of a partition that has been staged."""
         staged = prepared.staged
         assert staged is not None
         counts, failed_items = prepared.counts, prepared.failed_items
