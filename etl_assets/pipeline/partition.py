@@ -94,7 +94,15 @@ class PartitionPipeline:
             landed=landed,
             personal=bool(compile_contract(self.stream.contract).personal_columns),
         )
-        with prepared.timed(Stage.STAGE):
+        with (
+            structlog.contextvars.bound_contextvars(
+                source=self.stream.source.name,
+                stream=self.stream.id,
+                partition=landed.day.isoformat(),
+                run_id=self.run_id,
+            ),
+            prepared.timed(Stage.STAGE),
+        ):
             prepared.staged = self._stage(prepared, self._pseudonymiser)
         return prepared
 

@@ -228,6 +228,18 @@ def days_taken_out(connection: duckdb.DuckDBPyConnection, stream: Stream) -> tup
     return tuple(row[0] for row in found)
 
 
+def rows_of_days(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, days: Collection[date]
+) -> dict[date, int]:
+    """Give how many rows the last publication of some partitions has in the table."""
+    found = connection.execute(
+        "SELECT partition, loaded_rows FROM etl.partitions WHERE source = ? AND stream = ? "
+        "AND list_contains(CAST(? AS DATE[]), partition) ORDER BY partition",
+        [stream.source.name, stream.name, list(days)],
+    ).fetchall()
+    return {row[0]: int(row[1]) for row in found}
+
+
 def _log_of(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[str, Any]]:
     """Read a stream's rows of the log, each with what is known of the load that it restores."""
     if not (there := table_columns(connection, "etl", "loads")):
