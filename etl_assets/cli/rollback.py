@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from rich.console import Console
 
@@ -36,6 +36,7 @@ class RollbackResult:
     Attributes:
         plan: What was to be done.
         run_id: Its number in the load log; None where nothing was done.
+        undo: The time right before it, to which another rollback can go.
         done: What was done to each stream that changed.
         marts: What became of the marts.
         notes: What else should be known; one line each.
@@ -43,6 +44,7 @@ class RollbackResult:
 
     plan: RollbackPlan
     run_id: str | None = None
+    undo: str | None = None
     done: list[RolledBack] = field(default_factory=list)
     marts: list[MartResultRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,9 +58,10 @@ class RollbackResult:
         """Give everything as plain values."""
         done = {each.stream: each for each in self.done}
         return {
-            "to": f"{self.plan.target.at.isoformat(timespec='microseconds')}Z",
+            "to": _iso(self.plan.target.at),
             "after_load": self.plan.target.load_id,
             "run_id": self.run_id,
+            "undo": self.undo,
             "streams": [_step_as_json(step, done.get(step.stream.id)) for step in self.plan.steps],
             "marts": [
                 {
@@ -147,15 +150,16 @@ def run_rollback(
     Raises:
         EtlError: If it could not be done; nothing was changed.
     """
+    from datetime import UTC, datetime, timedelta
     from uuid import uuid4
 
     from etl_assets.pipeline.rollback import roll_back
 
     result = RollbackResult(plan)
-    run_id = str(uuid4())
+    run_id, at = str(uuid4()), datetime.now(UTC)
     if plan.changing:
-        result.done = roll_back(environment, plan, run_id)
-        result.run_id = run_id
+        result.done = roll_back(environment, plan, run_id, at)
+        result.run_id, result.undo = run_id, _iso(at - timedelta(microseconds=1))
     _tell(settings, catalogue, environment, result, run_id)
     return result
 
@@ -228,7 +232,7 @@ def _agreed(plan: RollbackPlan, *, yes: bool, as_json: bool) -> bool:
 
     if yes or not plan.changing:
         return True
-    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if as_json or not sys.stdin.isatty():
         raise ConfigurationError(
             "nobody can be asked here; nothing was changed", hint="add --yes, or --dry-run"
         )
@@ -281,7 +285,7 @@ def print_result(console: Console, result: RollbackResult) -> None:
     for line in (
         *lines,
         *result.notes,
-        f"done; etl-assets rollback ... --to {result.run_id} comes back here",
+        f"done in run {result.run_id}; --to {result.undo} undoes it",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -336,6 +340,10 @@ def _step_as_json(step: StreamStep, done: RolledBack | None) -> dict[str, Any]:
 
 def _extracted(step: StreamStep) -> int:
     return sum(load.extracted for load in step.cut.loads)
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _time(plan: RollbackPlan) -> str:

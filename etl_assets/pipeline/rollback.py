@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -124,8 +124,7 @@ def roll_back(
     environment: Environment,
     plan: RollbackPlan,
     run_id: str,
-    *,
-    note_staged: Callable[[str], None] = lambda stream_id: None,
+    at: datetime,
 ) -> list[RolledBack]:
     """Do what a plan says, to all of its streams or to none.
 
@@ -133,18 +132,17 @@ def roll_back(
         environment: Where everything is.
         plan: What is to be done.
         run_id: Recorded with what is written to the log.
-        note_staged: Told of each landed answer that has been staged.
+        at: When, with a zone: recorded with all that is logged.
 
     Raises:
         LandingError: If landed answers are missing or damaged.
         TransformError: If a transform fails on them.
         WarehouseError: If a stream was loaded meanwhile, or the warehouse cannot be written.
     """
-    at = datetime.now(UTC)
     with _scratch(environment) as scratch:
         rollbacks = []
         for step in plan.changing:
-            staged = _stage(scratch, step, run_id, note_staged)
+            staged = _stage(scratch, step, run_id)
             requests = {load.load_id: _as_now(staged[_version(load)], load, at) for load in step.cut.loads}
             rollbacks.append(Rollback(step.stream, step.cut, requests))
         with environment.warehouse.session("roll back") as session:
@@ -205,9 +203,7 @@ def scratch_lock(environment: Environment) -> Path:
     return environment.staged.root / f"{SCRATCH_FOLDER}.lock"
 
 
-def _stage(
-    environment: Environment, step: StreamStep, run_id: str, note_staged: Callable[[str], None]
-) -> Mapping[Version, CommitRequest]:
+def _stage(environment: Environment, step: StreamStep, run_id: str) -> Mapping[Version, CommitRequest]:
     """Stage the landed answers that a stream goes back to, each version of a partition once."""
     stream = step.stream
     pipeline = PartitionPipeline(
@@ -216,9 +212,7 @@ def _stage(
 
     def stage(version: Version) -> CommitRequest:
         landed = _find(environment.landing, stream, *version)
-        request = _request_of(pipeline, pipeline.prepare_landed(landed), landed.path)
-        note_staged(stream.id)
-        return request
+        return _request_of(pipeline, pipeline.prepare_landed(landed), landed.path)
 
     versions = _versions(step)
     with ThreadPoolExecutor(stream.source.concurrency, thread_name_prefix="rollback") as pool:
