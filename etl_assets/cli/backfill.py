@@ -223,7 +223,7 @@ def _execute(
         if not marts:
             return runs, []
         run = rebuild_marts(definitions, instance, marts)
-        return [*runs, run], [_mart_row(mart.name, run) for mart in marts]
+        return [*runs, run], [mart_row(mart.name, run) for mart in marts]
 
 
 def _adjusted(settings: Settings, days: Sequence[date], console: Any, *, quiet: bool) -> Settings:
@@ -239,6 +239,13 @@ def _adjusted(settings: Settings, days: Sequence[date], console: Any, *, quiet: 
                 soft_wrap=True,
             )
         settings = replace(settings, start_date=days[0])
+    return with_quiet_logs(settings, quiet=quiet)
+
+
+def with_quiet_logs(settings: Settings, *, quiet: bool) -> Settings:
+    """Leave logs for people out, which would stand between a command's own lines, unless they were asked for."""
+    from dataclasses import replace
+
     if settings.log_format == "console" and not os.environ.get("ETL_LOG_LEVEL"):
         settings = replace(settings, log_level="ERROR" if quiet else "CRITICAL")
     return settings
@@ -296,7 +303,8 @@ def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceG
         return [], str(error)
 
 
-def _mart_row(name: str, run: RunResult) -> MartResultRow:
+def mart_row(name: str, run: RunResult) -> MartResultRow:
+    """Tell what became of a mart in a run that rebuilt it."""
     from etl_assets.cli.results import MartResultRow
     from etl_assets.orchestration.keys import mart_key
 

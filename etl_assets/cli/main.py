@@ -19,6 +19,7 @@ from etl_assets.cli.plan import plan
 from etl_assets.cli.query import query
 from etl_assets.cli.reconcile import reconcile
 from etl_assets.cli.retry_failed import retry_failed
+from etl_assets.cli.rollback import rollback
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
@@ -70,7 +71,19 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (demo, source, plan, backfill, retry_failed, reconcile, status, query, doctor, ui):
+for command in (
+    demo,
+    source,
+    plan,
+    backfill,
+    retry_failed,
+    reconcile,
+    rollback,
+    status,
+    query,
+    doctor,
+    ui,
+):
     app.command()(command)
 
 

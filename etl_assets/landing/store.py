@@ -94,12 +94,18 @@ class Landing:
             LandingError: If its manifest is missing or damaged.
         """
         newest = self.latest_version(stream_id, day)
-        if newest is None:
-            return None
-        path = self.partition_path(stream_id, day) / newest
+        return None if newest is None else self.find(stream_id, day, newest)
+
+    def find(self, stream_id: str, day: date, version: str) -> LandedPartition:
+        """Give a version of a partition.
+
+        Raises:
+            LandingError: If it is not there, or its manifest is missing or damaged.
+        """
+        path = self.partition_path(stream_id, day) / version
         try:
             manifest = Manifest.from_json((path / MANIFEST_FILE).read_bytes())
-            if (manifest.stream_id, manifest.day, manifest.version) != (stream_id, day, newest):
+            if (manifest.stream_id, manifest.day, manifest.version) != (stream_id, day, version):
                 raise ValueError("it belongs to another place")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error

@@ -256,6 +256,19 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             seen.add(column_name)
         return column_name in seen
 
+    def wipe_asset_partitions(self, asset_key: dg.AssetKey, partition_keys: Sequence[str]) -> None:
+        """Forget what is known of partitions of an asset, so that they read as missing; Dagster's own cannot.
+
+        The logs of the runs keep their events. What the partition bar is drawn from is worked out anew.
+        """
+        events = SqlEventLogStorageTable.c
+        with self.index_connection() as connection:
+            for start in range(0, len(partition_keys), DEFAULT_EVENT_BATCH_SIZE):
+                some = list(partition_keys[start : start + DEFAULT_EVENT_BATCH_SIZE])
+                of_these = (events.asset_key == asset_key.to_string()) & events.partition.in_(some)
+                connection.execute(SqlEventLogStorageTable.delete().where(of_these))
+            self.wipe_asset_cached_status(asset_key)
+
     def wipe(self) -> None:
         """Remove all events; the files of the run shards go too."""
         self._connections.close_all()

@@ -15,12 +15,14 @@ from enum import StrEnum
 from functools import partial
 
 import duckdb
+from filelock import FileLock, Timeout
 
 from etl_assets.failures import EtlError, LandingError
 from etl_assets.landing.files import leftovers
 from etl_assets.landing.partial import PARTIAL_FOLDER
 from etl_assets.landing.store import Landing
 from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.rollback import SCRATCH_FOLDER, scratch_lock
 from etl_assets.settings import parse_iso_day
 from etl_assets.sources.circuit_file import read_circuits
 from etl_assets.streams.base import Stream
@@ -90,6 +92,18 @@ def _leftovers(environment: Environment) -> Iterator[Finding]:
                     str(leftover),
                     "half-written files of a process that was killed",
                     mend=partial(shutil.rmtree, leftover, ignore_errors=True),
+                )
+
+    scratch = environment.staged.root / SCRATCH_FOLDER
+    with suppress(Timeout):
+        if scratch.exists():
+            # While a rollback is under way the lock is held.
+            with FileLock(scratch_lock(environment), timeout=0):
+                yield Finding(
+                    Weight.LEFTOVER,
+                    str(scratch),
+                    "what a killed rollback had staged; nothing of it was committed, or all",
+                    mend=partial(shutil.rmtree, scratch, ignore_errors=True),
                 )
 
 

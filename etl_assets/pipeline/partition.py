@@ -89,6 +89,25 @@ class PartitionPipeline:
                     prepared.staged = self._stage(prepared, pseudonymiser)
         return prepared
 
+    def prepare_landed(self, landed: LandedPartition) -> Prepared:
+        """Stage landed answers of whichever version; never raises, the failure is part of the result."""
+        prepared = Prepared(
+            landed.day,
+            landed=landed,
+            personal=bool(compile_contract(self.stream.contract).personal_columns),
+        )
+        with (
+            structlog.contextvars.bound_contextvars(
+                source=self.stream.source.name,
+                stream=self.stream.id,
+                partition=landed.day.isoformat(),
+                run_id=self.run_id,
+            ),
+            prepared.timed(Stage.STAGE),
+        ):
+            prepared.staged = self._stage(prepared, self._pseudonymiser)
+        return prepared
+
     def settle(
         self, group: Sequence[Prepared], open_session: Callable[[], Session]
     ) -> list[PartitionOutcome]:
@@ -124,7 +143,7 @@ class PartitionPipeline:
             return {}
         if len(ready) > 1:
             try:
-                committed = session.commit_group([self._request(prepared) for prepared in ready])
+                committed = session.commit_group([self.request(prepared) for prepared in ready])
             except Exception as error:
                 failure = record_failure(Stage.COMMIT, error)
                 log.warning(
@@ -140,7 +159,7 @@ class PartitionPipeline:
         results: dict[date, CommitResult] = {}
         for prepared in ready:
             with prepared.timed(Stage.COMMIT):
-                results[prepared.day] = session.commit(self._request(prepared))
+                results[prepared.day] = session.commit(self.request(prepared))
         return results
 
     @cached_property
@@ -215,7 +234,8 @@ class PartitionPipeline:
         )
         return staged
 
-    def _request(self, prepared: Prepared) -> CommitRequest:
+    def request(self, prepared: Prepared) -> CommitRequest:
+        """Give what is to be committed of a partition that has been staged."""
         staged = prepared.staged
         assert staged is not None
         counts, failed_items = prepared.counts, prepared.failed_items

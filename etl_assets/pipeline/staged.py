@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,48 @@ class StagedStore:
         for other in keep.parent.iterdir():
             if other != keep and other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)
+
+
+class KeepingStore(StagedStore):
+    """Staged partitions of which several versions are kept, and which are taken from another store where that has them.
+
+    Args:
+        root: The folder; made when first needed.
+        lender: The other store. What it gives is linked, so that it may forget it at any time.
+    """
+
+    def __init__(self, root: Path, lender: StagedStore) -> None:
+        super().__init__(root)
+        self._lender = lender
+
+    def ensure(
+        self, stream: Stream, day: date, version: str, fill: Callable[[Path], None]
+    ) -> StagedPartition:
+        """See `StagedStore`."""
+        lent = self._lender.partition_dir(stream, day) / version
+
+        def borrow(directory: Path) -> None:
+            if not _borrow(lent, directory):
+                fill(directory)
+
+        return super().ensure(stream, day, version, borrow)
+
+    def _forget_others(self, keep: Path) -> None:
+        """Keep them: the next step needs several versions of a partition."""
+
+
+def _borrow(lent: Path, directory: Path) -> bool:
+    """Link the files of a staged partition into a folder; tells whether they are all there, and intact."""
+    if _load(lent) is None:
+        return False
+    try:
+        for name in (ROWS_FILE, QUARANTINE_FILE, MANIFEST_FILE):
+            os.link(lent / name, directory / name)
+    except OSError:  # forgotten at this moment, or links are not to be had here
+        for file in directory.iterdir():
+            file.unlink()
+        return False
+    return True
 
 
 def _load(directory: Path) -> StagedPartition | None:

@@ -55,7 +55,7 @@ class StreamCatalogue(Mapping[str, Stream]):
             return list(self.streams.values())
         chosen: dict[str, Stream] = {}
         for name in names:
-            wanted = name.strip().removeprefix("warehouse/").strip("/")
+            wanted = name.strip().removeprefix("warehouse/").removesuffix("/*").strip("/")
             found = {
                 key: stream
                 for key, stream in self.streams.items()

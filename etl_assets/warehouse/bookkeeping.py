@@ -70,7 +70,13 @@ _VERSION_3 = (
         last_attempt_at TIMESTAMP, state VARCHAR, run_id VARCHAR)""",
     "COMMENT ON TABLE etl.failed_items IS 'Documents that could not be had or read: pending, or resolved since.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE etl.loads ADD COLUMN restores BIGINT",
+    "ALTER TABLE etl.loads ADD COLUMN restates BOOLEAN",
+    "COMMENT ON COLUMN etl.loads.restores IS 'Of a rollback: the load whose effect was brought back.'",
+    "COMMENT ON COLUMN etl.loads.restates IS 'Whether other code or another contract had loaded the day before.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

@@ -117,20 +117,7 @@ def commit_partition(
     """
     if request.verdict is Status.WITHHELD:
         return _withhold(connection, ledger, request, request.message)
-    load = Load(
-        connection=connection,
-        stream=request.stream,
-        layout=layout,
-        partition=request.partition,
-        rows=request.rows if request.counts.staged else None,
-        run_id=request.run_id,
-        loaded_at=naive_utc(request.loaded_at),
-        confirmed=request.confirm_empty,
-        restates=_restates(ledger, request),
-        asked=request.asked,
-    )
-    if request.counts.staged and request.rows is None:
-        raise WarehouseError(f"{request.what}: {request.counts.staged} staged rows, but no file of them")
+    load = replace(load_of(connection, layout, request), restates=_restates(ledger, request))
     if reason := _refusal(load, request):
         return _withhold(connection, ledger, request, reason)
     applied = _already_loaded(load, ledger, request)
@@ -140,8 +127,47 @@ def commit_partition(
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message)
+    record_bad(connection, request)
+    counts = counts_of(request, applied)
+    load_id = record_load(ledger, request, counts, applied.touched_dates, restates=load.restates)
+    return CommitResult(
+        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content
+    )
+
+
+def load_of(connection: duckdb.DuckDBPyConnection, layout: TableLayout, request: CommitRequest) -> Load:
+    """Give a partition on its way into the table.
+
+    Raises:
+        WarehouseError: If there are staged rows, but no file of them.
+    """
+    if request.counts.staged and request.rows is None:
+        raise WarehouseError(f"{request.what}: {request.counts.staged} staged rows, but no file of them")
+    return Load(
+        connection=connection,
+        stream=request.stream,
+        layout=layout,
+        partition=request.partition,
+        rows=request.rows if request.counts.staged else None,
+        run_id=request.run_id,
+        loaded_at=naive_utc(request.loaded_at),
+        confirmed=request.confirm_empty,
+        asked=request.asked,
+    )
+
+
+def record_bad(connection: duckdb.DuckDBPyConnection, request: CommitRequest) -> None:
+    """Record the bad rows and failed items of a partition whose good rows are published."""
     _record_quarantine(connection, request, published=True)
     _record_failed_items(connection, request, published=True)
+
+
+def counts_of(request: CommitRequest, applied: Applied) -> Counts:
+    """Complete the counts, and hold them against each other.
+
+    Raises:
+        WarehouseError: If the staged files do not hold what the request says.
+    """
     counts = replace(
         request.counts,
         loaded=applied.loaded,
@@ -151,10 +177,7 @@ def commit_partition(
         removed=applied.removed,
     )
     _check_conservation(request, applied, counts)
-    load_id = _record(ledger, request, counts, applied.touched_dates)
-    return CommitResult(
-        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content
-    )
+    return counts
 
 
 def _refusal(load: Load, request: CommitRequest) -> str | None:
@@ -256,7 +279,16 @@ def _check_conservation(request: CommitRequest, applied: Applied, counts: Counts
         )
 
 
-def _record(ledger: Ledger, request: CommitRequest, counts: Counts, touched_dates: tuple[date, ...]) -> int:
+def record_load(
+    ledger: Ledger,
+    request: CommitRequest,
+    counts: Counts,
+    touched_dates: tuple[date, ...],
+    *,
+    restates: bool,
+    restores: int | None = None,
+) -> int:
+    """Write the load log's row and the partition's outcome; gives the load's number."""
     load_id = ledger.new_load_id()
     loaded_at = naive_utc(request.loaded_at)
     source, stream = request.stream.source.name, request.stream.name
@@ -279,6 +311,8 @@ def _record(ledger: Ledger, request: CommitRequest, counts: Counts, touched_date
             seconds=as_json(request.seconds),
             seconds_total=sum(request.seconds.values()),
             loaded_at=loaded_at,
+            restores=restores,
+            restates=restates,
         ),
         touched_dates,
     )

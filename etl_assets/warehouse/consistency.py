@@ -11,6 +11,7 @@ from datetime import date
 import duckdb
 
 from etl_assets.streams.base import ReplacePartition, Stream
+from etl_assets.warehouse.ledger import ROLLED_BACK
 from etl_assets.warehouse.schema import layout_of, table_columns
 
 
@@ -48,9 +49,10 @@ def published_landings(connection: duckdb.DuckDBPyConnection, stream: Stream) ->
     if not table_columns(connection, "etl", "loads"):
         return {}
     found = connection.execute(
-        "SELECT partition, max_by(landing_version, load_id) FROM etl.loads "
-        "WHERE source = ? AND stream = ? AND landing_version IS NOT NULL GROUP BY partition ORDER BY partition",
-        [stream.source.name, stream.name],
+        "SELECT partition, landing_version FROM (SELECT * FROM etl.loads WHERE source = ? AND stream = ? "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) "
+        "WHERE landing_version IS NOT NULL AND verdict <> ? ORDER BY partition",
+        [stream.source.name, stream.name, ROLLED_BACK],
     ).fetchall()
     return {row[0]: row[1] for row in found}
 

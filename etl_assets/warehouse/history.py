@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import duckdb
 
 from etl_assets.outcomes import Status
+from etl_assets.warehouse.ledger import ROLLED_BACK
 from etl_assets.warehouse.schema import table_columns
 
 RECENT_LOADS = 30
@@ -75,13 +76,19 @@ def history_of(
         return {}
     source, _, stream = stream_id.partition("/")
     found = connection.execute(
-        "WITH l AS (SELECT * FROM etl.loads WHERE source = $source AND stream = $stream "
-        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) "
+        "WITH l AS (SELECT * FROM (SELECT * FROM etl.loads WHERE source = $source AND stream = $stream "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) WHERE verdict <> $rolled_back) "
         "SELECT p.partition, p.status, p.message, l.contract_version, l.code_version, l.landing_version "
         "FROM etl.partitions AS p "
         "LEFT JOIN l ON l.partition = p.partition WHERE p.source = $source AND p.stream = $stream "
         "AND p.partition BETWEEN $first AND $last",
-        {"source": source, "stream": stream, "first": min(days), "last": max(days)},
+        {
+            "source": source,
+            "stream": stream,
+            "first": min(days),
+            "last": max(days),
+            "rolled_back": ROLLED_BACK,
+        },
     ).fetchall()
     wanted = set(days)
     return {row[0]: DayHistory(Status(row[1]), *row[2:]) for row in found if row[0] in wanted}
@@ -115,7 +122,8 @@ def cost_of(connection: duckdb.DuckDBPyConnection, stream_id: str) -> DayCost | 
     source, _, stream = stream_id.partition("/")
     rows, seconds, landed = connection.execute(
         "SELECT median(extracted), median(seconds_total), list(partition ORDER BY load_id DESC) FROM "
-        "(SELECT * FROM etl.loads WHERE source = $source AND stream = $stream ORDER BY load_id DESC LIMIT $recent)",
-        {"source": source, "stream": stream, "recent": RECENT_LOADS},
+        "(SELECT * FROM etl.loads WHERE source = $source AND stream = $stream AND verdict <> $rolled_back "
+        "ORDER BY load_id DESC LIMIT $recent)",
+        {"source": source, "stream": stream, "recent": RECENT_LOADS, "rolled_back": ROLLED_BACK},
     ).fetchone() or (None, None, None)
     return None if rows is None else DayCost(float(rows), float(seconds), tuple(dict.fromkeys(landed)))

@@ -7,11 +7,14 @@ remember of them, being the only writer. What does not: the rows themselves, and
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from typing import Any
 
 import duckdb
+
+from etl_assets.streams.base import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class LoadEntry:
     seconds: str
     seconds_total: float
     loaded_at: datetime
+    restores: int | None = None
+    restates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,9 @@ class PartitionEntry:
     updated_at: datetime
     published_at: datetime | None
 
+
+ROLLED_BACK = "rolled_back"
+"""Verdict of a row of the load log that no load stands behind: the partition's loads before it count no longer."""
 
 _LOAD_COLUMNS = ", ".join(LoadEntry.__dataclass_fields__)
 _LOAD_MARKS = ", ".join("?" * len(LoadEntry.__dataclass_fields__))
@@ -121,14 +129,14 @@ class Ledger:
         self._published.clear()
 
     def last_load(self, source: str, stream: str, partition: date) -> LastLoad | None:
-        """Give the last committed load of a partition; None if it was never published."""
+        """Give the last committed load of a partition; None if there is none that still counts."""
         key = (source, stream)
         if key not in self._last_loads:
             found = self._connection.execute(
-                "SELECT partition, content_hash, contract_version, code_version, staged, deduplicated FROM etl.loads "
-                "WHERE source = ? AND stream = ? "
-                "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1",
-                [source, stream],
+                "SELECT partition, content_hash, contract_version, code_version, staged, deduplicated FROM "
+                "(SELECT * FROM etl.loads WHERE source = ? AND stream = ? "
+                "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) WHERE verdict <> ?",
+                [source, stream, ROLLED_BACK],
             ).fetchall()
             self._last_loads[key] = {row[0]: LastLoad(*row[1:]) for row in found}
         return self._last_loads[key].get(partition)
@@ -156,6 +164,53 @@ class Ledger:
         self.last_load(entry.source, entry.stream, entry.partition)
         self._last_loads[entry.source, entry.stream][entry.partition] = LastLoad(
             entry.content_hash, entry.contract_version, entry.code_version, entry.staged, entry.deduplicated
+        )
+
+    def record_rolled_back(self, stream: Stream, days: Sequence[date], run_id: str, at: datetime) -> None:
+        """Write to the log that the loads of some partitions count no longer.
+
+        Args:
+            stream: The stream.
+            days: The partitions.
+            run_id: The run.
+            at: When; naive UTC.
+        """
+        numbers = [self.new_load_id() for _ in days]
+        none = (
+            "staged",
+            "loaded",
+            "updated",
+            "unchanged",
+            "deduplicated",
+            "removed",
+            "quarantined",
+            "warned",
+        )
+        self._connection.execute(
+            f"INSERT INTO etl.loads (load_id, partition, source, stream, run_id, verdict, loaded_at, extracted, "
+            f"{', '.join(none)}, failed_items, warnings, violations, content_hash, contract_version, code_version, "
+            "seconds, seconds_total) SELECT unnest(CAST($numbers AS BIGINT[])), unnest(CAST($days AS DATE[])), "
+            f"$source, $stream, $run_id, $verdict, $at, 0, {', '.join('0' for _ in none)}, 0, '{{}}', '{{}}', "
+            "'', '', '', '{}', 0",
+            {
+                "numbers": numbers,
+                "days": list(days),
+                "source": stream.source.name,
+                "stream": stream.name,
+                "run_id": run_id,
+                "verdict": ROLLED_BACK,
+                "at": at,
+            },
+        )
+        self._last_loads.pop((stream.source.name, stream.name), None)
+
+    def touch(self, stream: Stream, dates: Sequence[date]) -> None:
+        """Write down business dates that the last load, and what was logged with it, changed."""
+        assert self._next_load_id is not None
+        self._connection.execute(
+            "INSERT INTO etl.touched_dates (load_id, source, stream, business_date) "
+            "SELECT ?, ?, ?, unnest(CAST(? AS DATE[]))",
+            [self._next_load_id - 1, stream.source.name, stream.name, list(dates)],
         )
 
     def record_outcome(self, entry: PartitionEntry) -> None:

@@ -22,6 +22,7 @@ from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
 from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
+from etl_assets.warehouse.rollback import Rollback, RolledBack, roll_back
 from etl_assets.warehouse.schema import TableLayout, ensure_table, layout_of
 from etl_assets.warehouse.transaction import naive_utc, transaction
 
@@ -121,6 +122,36 @@ class Session:
         """
         with told_plainly(f"read what run {run_id} has done", self._path):
             return settled_outcomes(self._connection, stream.id, run_id, days, stages)
+
+    def roll_back(self, rollbacks: Sequence[Rollback], run_id: str, at: datetime) -> list[RolledBack]:
+        """Take streams back to an earlier time, all of them in one transaction, or none.
+
+        Args:
+            rollbacks: What is to be done to each stream.
+            run_id: The run.
+            at: When; aware.
+
+        Raises:
+            StorageFullError: If the disk is full.
+            WarehouseError: If a stream was loaded meanwhile, or cannot be taken back; nothing was changed.
+        """
+        with self._writing(f"roll back {', '.join(each.stream.id for each in rollbacks)}"):
+            done = [
+                roll_back(self._connection, self._table_of(each.stream), each, run_id, naive_utc(at))
+                for each in rollbacks
+            ]
+        self._ledger.forget()
+        for result in done:
+            log.info(
+                "rolled_back",
+                stream=result.stream,
+                run_id=run_id,
+                stage="rollback",
+                rows_before=result.rows_before,
+                rows_after=result.rows_after,
+                dates=len(result.touched_dates),
+            )
+        return done
 
     def rebuild_mart(self, mart: Mart, run_id: str, at: datetime, *, full: bool = False) -> MartResult:
         """Rebuild a mart for the business dates that loads have touched since its last build.

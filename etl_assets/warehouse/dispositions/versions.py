@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import duckdb
+
 from etl_assets.failures import WarehouseError
 from etl_assets.streams.write import Snapshot
 from etl_assets.warehouse.dispositions.base import Load
-from etl_assets.warehouse.identifiers import quoted, text_literal
+from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 from etl_assets.warehouse.schema import Column, TableLayout, ensure_table, table_columns
 
 SNAPSHOT = "_etl_snapshot"
@@ -70,6 +72,17 @@ def row_hash(layout: TableLayout) -> str:
             f"ELSE concat({name}, CAST(length({text}) AS VARCHAR), ':', {text}) END"
         )
     return f"md5(concat({', '.join(parts)}))"
+
+
+def account_tables(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> list[str]:
+    """Give the tables, as SQL, in which versions of a table's rows are or were kept, in whichever form."""
+    names = (f"{layout.table}_history", f"_{layout.table}_versions", f"_{layout.table}_keys")
+    return [
+        qualified(layout.schema, name)
+        for name in names
+        # No contract has a column that begins with an underscore, so that no stream's table is mistaken for one.
+        if "_row_hash" in table_columns(connection, layout.schema, name)
+    ]
 
 
 class Versions:
@@ -235,8 +248,7 @@ class Versions:
         connection.execute(f"DROP TABLE {other.name}")
 
     def _is_account(self, layout: TableLayout) -> bool:
-        # No contract has a column that begins with an underscore, so that no stream's table is mistaken for one.
-        return "_row_hash" in table_columns(self._load.connection, layout.schema, layout.table)
+        return layout.name in account_tables(self._load.connection, self._load.layout)
 
     def _layout_of(self, history: bool, values: bool) -> TableLayout:
         own = self._load.layout

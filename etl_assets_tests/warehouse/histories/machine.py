@@ -1,16 +1,17 @@
-"""A history: days loaded, sent again, given up half-way, by old and by mended code, into one warehouse file.
+"""A history: days loaded, sent again, given up half-way, by old and by mended code, and rolled back, in one warehouse.
 
 What belongs here: the steps and what must hold after each. What does not: what a table ought to hold (`model`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,41 @@ from etl_assets.outcomes import Status
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets.warehouse.ledger import Ledger
+from etl_assets.warehouse.past_loads import Target, cut_of
+from etl_assets.warehouse.rollback import Rollback
 from etl_assets.warehouse.schema import ensure_table, layout_of
 from etl_assets_tests.warehouse.histories.model import DAYS, Model, TableRow
 from etl_assets_tests.warehouse.samples import LOADED_AT, Row, Stager, day, select
 
 BAD = st.lists(st.sampled_from(["x", "y"]), max_size=2)
 QUARANTINE = "SELECT partition, raw_payload FROM etl.quarantine WHERE state = 'pending'"
-LOADS = "SELECT count(*), max(watermark) FROM etl.loads"
+LOADS = "SELECT count(*) FROM etl.loads WHERE verdict <> 'rolled_back' AND restores IS NULL"
+WATERMARK = "SELECT CAST(max(watermark) AS DATE) FROM etl.watermarks"
+PUBLISHED = "SELECT partition FROM etl.partitions WHERE published_at IS NOT NULL"
 FAILED = "SELECT count(*) FROM etl.loads WHERE extracted <> loaded + unchanged + deduplicated + quarantined"
 
 Load = tuple[int, list[Row], list[str]]
 """A day, its good rows, and the payloads of its bad ones."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A load that counts: its number, what it brought, its rows as they were read, by what, and whether it restated."""
+
+    load_id: int
+    load: Load
+    read: list[Row]
+    versions: tuple[str, str]
+    restates: bool
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What was there right after a load: the loads that counted, the contract, and the tables where they were seen."""
+
+    counting: tuple[Counting, ...]
+    contract: str
+    tables: list[list[TableRow]] | None
 
 
 class History(RuleBasedStateMachine):
@@ -46,10 +71,11 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.model = type(self).make_model()
         self.stream = self.model.stream
+        self.is_wide = False
         self.code = 1
         self.loads: list[Load] = []
-        self.versions: dict[int, tuple[str, str]] = {}
-        self.bad: dict[int, list[str]] = {}
+        self.counting: tuple[Counting, ...] = ()
+        self.past: dict[int, Remembered] = {}
         self.commits = 0
         self._stack = ExitStack()
 
@@ -100,6 +126,45 @@ class History(RuleBasedStateMachine):
             result = self._session.commit(replace(request, verdict=Status.WITHHELD, message="too bad"))
             assert (result.status, result.load_id) == (Status.WITHHELD, None)
 
+    @precondition(lambda self: self.past)
+    @step(data=st.data(), some=st.none() | st.sets(DAYS, min_size=1, max_size=2))
+    def roll_back(self, data: st.DataObject, some: set[int] | None) -> None:
+        """Go back to right after some load, with all days or with some."""
+        target = data.draw(st.sampled_from(sorted(self.past)), label="after load")
+        then = self.past[target]
+        days = None if some is None else {day(number) for number in some}
+        cut = cut_of(self._session.connection, self.stream, Target(target, LOADED_AT), self._made_by, days)
+        given = {each.load_id: each.load for each in (*then.counting, *self.counting)}
+        requests = {load.load_id: self._request(*given[load.load_id]) for load in cut.loads}
+        before = self.model.table()
+        [done] = self._session.roll_back([Rollback(self.stream, cut, requests)], "undo", LOADED_AT)
+        if cut.changed:
+            self._go_back(then, {(each - day(0)).days for each in cut.changed}, whole=cut.whole)
+        assert set(done.touched_dates) == self.model.touched(before, self.model.table())
+        if some is None and then.contract == self._made_by[0] and then.tables is not None:
+            assert all(map(same_rows, self._tables(), then.tables))
+        self._remember()
+
+    def _go_back(self, then: Remembered, changed: set[int], *, whole: bool) -> None:
+        """Have the model be what the loads that count make of an empty table."""
+        back = [self._made_anew(each) for each in then.counting if each.load[0] in changed]
+        stay = [each for each in self.counting if each.load[0] not in changed]
+        counting = sorted(
+            [*back, *(map(self._made_anew, stay) if whole else stay)], key=lambda each: each.load_id
+        )
+        self.counting = tuple(counting)
+        self.model = type(self).make_model()
+        held: dict[int, Load] = {}
+        for each in counting:
+            number = each.load[0]
+            if held.get(number) != each.load or each.restates:
+                self.model.load(number, each.read, restates=each.restates)
+            held[number] = each.load
+
+    def _made_anew(self, each: Counting) -> Counting:
+        """Give a load as it is made by the present code."""
+        return replace(each, read=self._as_read(each.load[1]), versions=self._made_by)
+
     @step()
     def open_again(self) -> None:
         """Close the file and go on in a new session, as another process would."""
@@ -111,11 +176,11 @@ class History(RuleBasedStateMachine):
         """Load from now on by other code."""
         self.code += 1
 
-    @precondition(lambda self: self.stream is not self.model.wide)
+    @precondition(lambda self: not self.is_wide)
     @step()
     def add_a_column(self) -> None:
         """Load from now on by a contract with a column more."""
-        self.stream = self.model.wide
+        self.stream, self.is_wide = self.model.wide, True
         self.open_again()
 
     @step()
@@ -133,9 +198,11 @@ class History(RuleBasedStateMachine):
         """The table, what is kept beside it, and the bookkeeping."""
         assert select(self._session.connection, FAILED) == [(0,)]
         assert same_rows(select(self._session.connection, QUARANTINE), self._pending())
-        last = max((day(number + 1) for number in self.versions), default=None)
-        ((commits, watermark),) = select(self._session.connection, LOADS)
-        assert (commits, watermark and watermark.date()) == (self.commits, last)
+        last = self._last_of_days()
+        assert select(self._session.connection, LOADS) == [(self.commits,)]
+        watermark = max((day(number + 1) for number in last), default=None)
+        assert select(self._session.connection, WATERMARK) == [(watermark,)]
+        assert same_rows(select(self._session.connection, PUBLISHED), [(day(number),) for number in last])
         if self.commits:
             assert same_rows(self._found(), self.model.table())
             for query, rows in self.model.accounts().items():
@@ -154,36 +221,63 @@ class History(RuleBasedStateMachine):
         results = self._session.commit_group(requests)
         for load, request, result in zip(loads, requests, results, strict=True):
             self._expect(load, request, result)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Remember what is there after the last row of the load log."""
+        ((last,),) = select(self._session.connection, "SELECT max(load_id) FROM etl.loads")
+        self.past[last] = Remembered(self.counting, self._made_by[0], self._tables())
 
     def _expect(self, load: Load, request: CommitRequest, result: CommitResult) -> None:
         """Change the model as a load ought to have changed the table, and compare what was said of it."""
         number, rows, bad = load
         versions = (request.contract_version, request.code_version)
-        before, restates = self.model.table(), self.versions.get(number, versions) != versions
-        expected = self.model.load(number, self._as_read(rows), restates=restates)
+        last = self._last_of_days().get(number)
+        before, restates = self.model.table(), last is not None and last.versions != versions
+        read = self._as_read(rows)
+        expected = self.model.load(number, read, restates=restates)
         assert result.status is Status.PUBLISHED
         assert result.counts == replace(
             expected, extracted=len(rows) + len(bad), staged=len(rows), quarantined=len(bad)
         )
         assert result.counts.conserved
         assert set(result.touched_dates) == self.model.touched(before, self.model.table())
-        self.versions[number], self.bad[number] = versions, bad
+        assert result.load_id is not None
+        self.counting = (*self.counting, Counting(result.load_id, load, read, versions, restates))
+        self.past[result.load_id] = Remembered(self.counting, versions[0], None)
         self.commits += 1
 
     def _request(self, number: int, rows: list[Row], bad: list[str]) -> CommitRequest:
+        contract_version, code_version = self._made_by
         return self._stager.request(
             self.stream,
             number,
             rows,
             bad,
-            contract_version="wide" if self.stream is self.model.wide else "narrow",
-            code_version=f"v{self.code}",
+            run_id=f"run-{self.commits}",
+            landing_version=hashlib.sha256(repr((rows, bad)).encode()).hexdigest(),
+            contract_version=contract_version,
+            code_version=code_version,
             confirm_empty=True,
         )
 
+    @property
+    def _made_by(self) -> tuple[str, str]:
+        return "wide" if self.is_wide else "narrow", f"v{self.code}"
+
+    def _last_of_days(self) -> dict[int, Counting]:
+        return {each.load[0]: each for each in self.counting}
+
+    def _tables(self) -> list[list[TableRow]]:
+        """Give the stream's table with its stamps, and what is kept beside it."""
+        queries = [f"SELECT * FROM shop.{self.stream.name}", *map(self._readable, self.model.accounts())]
+        if not self.commits:
+            return []
+        return [[(repr(row),) for row in select(self._session.connection, query)] for query in queries]
+
     def _as_read(self, rows: Sequence[Row]) -> list[Row]:
         """Give the rows as the present contract reads them."""
-        return [row if self.stream is self.model.wide else row | {"note": None} for row in rows]
+        return [row if self.is_wide else row | {"note": None} for row in rows]
 
     def _readable(self, query: str) -> str:
         """Ask for the note only where there is one: a column is added by the first load that brings it."""
@@ -199,7 +293,11 @@ class History(RuleBasedStateMachine):
         return select(self._session.connection, self._readable(query))
 
     def _pending(self) -> list[TableRow]:
-        return [(day(number), payload) for number, bad in self.bad.items() for payload in bad]
+        return [
+            (day(number), payload)
+            for number, each in self._last_of_days().items()
+            for payload in each.load[2]
+        ]
 
     def _open(self) -> None:
         self._open_session = ExitStack()
