@@ -70,7 +70,18 @@ _VERSION_3 = (
         last_attempt_at TIMESTAMP, state VARCHAR, run_id VARCHAR)""",
     "COMMENT ON TABLE etl.failed_items IS 'Documents that could not be had or read: pending, or resolved since.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    """CREATE TABLE etl.schema_changes (
+        source VARCHAR, stream VARCHAR, partition DATE, change VARCHAR, field VARCHAR, column_name VARCHAR,
+        before VARCHAR, after VARCHAR, rows BIGINT, reason VARCHAR, policy VARCHAR, run_id VARCHAR,
+        noticed_at TIMESTAMP)""",
+    """CREATE TABLE etl.known_fields (
+        source VARCHAR, stream VARCHAR, field VARCHAR, column_name VARCHAR, use VARCHAR, kinds VARCHAR[],
+        present BOOLEAN, changed_on DATE)""",
+    "COMMENT ON TABLE etl.schema_changes IS 'What loads noticed of the schemas of their streams, once each.'",
+    "COMMENT ON TABLE etl.known_fields IS 'Raw fields that were seen, and whether the newest day has them.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -15,14 +16,16 @@ import duckdb
 import structlog
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.outcomes import PartitionOutcome, SchemaChange, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.errors import told_plainly
+from etl_assets.warehouse.evolution import Evolution, Plan
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
 from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
-from etl_assets.warehouse.schema import TableLayout, ensure_table, layout_of
+from etl_assets.warehouse.schema import TableLayout
+from etl_assets.warehouse.schema_changes import log_changes
 from etl_assets.warehouse.transaction import naive_utc, transaction
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,7 @@ class Session:
         self._connection = connection
         self._path = path
         self._ledger = Ledger(connection)
+        self._evolution = Evolution(connection)
         self._layouts: dict[str, TableLayout] = {}
 
     @property
@@ -70,19 +74,66 @@ class Session:
             StorageFullError: If the disk is full.
             WarehouseError: If one of the partitions cannot be committed; nothing of any was.
         """
-        layouts: dict[str, TableLayout] = {}
-        with self._writing(f"commit {_named(requests)}"):
-            results = [self._commit_within(request, layouts) for request in requests]
+        requests = list(requests)
+        while True:
+            try:
+                results, layouts = self._commit_once(requests)
+                break
+            except _WithheldLateError as late:
+                requests[late.place] = replace(
+                    requests[late.place], verdict=Status.WITHHELD, message=late.message
+                )
         self._layouts |= layouts
         for request, result in zip(requests, results, strict=True):
             _log_commit(request, result)
+            log_changes(request.stream, request.partition, result.schema_changes, request.run_id)
         return results
 
-    def _commit_within(self, request: CommitRequest, layouts: dict[str, TableLayout]) -> CommitResult:
-        """Commit a partition within the open transaction, and note the layout of its table."""
-        layout = layouts.get(request.stream.id) or self._table_of(request.stream)
-        layouts[request.stream.id] = layout
-        return commit_partition(self._connection, self._ledger, layout, request)
+    def _commit_once(
+        self, requests: Sequence[CommitRequest]
+    ) -> tuple[list[CommitResult], dict[str, TableLayout]]:
+        """Commit partitions in one transaction; give the results, and the layouts of the tables."""
+        with self._writing(f"commit {_named(requests)}"):
+            plans = self._plans(requests)
+            layouts, changed = self._tables_of(plans)
+            results = []
+            for place, plan in enumerate(plans):
+                layout = layouts[plan.request.stream.id]
+                result = commit_partition(self._connection, self._ledger, layout, plan.request)
+                if plan.alters and result.status is Status.WITHHELD:
+                    # The table was altered for rows that will not be in it.
+                    raise _WithheldLateError(place, result.message)
+                changes = changed.pop(plan.request.stream.id, ()) + plan.changes
+                results.append(replace(result, warnings=plan.request.warnings, schema_changes=changes))
+        return results, layouts
+
+    def _plans(self, requests: Sequence[CommitRequest]) -> list[Plan]:
+        newest: dict[str, date] = {}
+        plans = []
+        for request in requests:
+            stream, day = request.stream, request.partition
+            known = newest.get(stream.id) or self._ledger.newest_day(stream.source.name, stream.name)
+            plans.append(self._evolution.plan(request, is_newest=known is None or day >= known))
+            newest[stream.id] = max(day, known or day) if request.verdict.is_published else known or date.min
+        return plans
+
+    def _tables_of(
+        self, plans: Sequence[Plan]
+    ) -> tuple[dict[str, TableLayout], dict[str, tuple[SchemaChange, ...]]]:
+        """Settle the tables of all partitions, before a row of any is written; give what contracts changed as well."""
+        layouts: dict[str, TableLayout] = {}
+        changed: dict[str, tuple[SchemaChange, ...]] = {}
+        altered = {plan.request.stream.id for plan in plans if plan.alters}
+        for plan in plans:
+            stream = plan.request.stream
+            if stream.id in layouts:
+                continue
+            known = self._layouts.get(stream.id)
+            if known is not None and stream.id not in altered:
+                layouts[stream.id] = known
+            else:
+                layouts[stream.id], changed[stream.id] = self._evolution.settle_table(plan.request)
+        return layouts, changed
 
     def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
         """Record failed attempts as their partitions' last outcome; rows published before stay.
@@ -158,16 +209,17 @@ class Session:
                 yield
         except BaseException:
             self._ledger.forget()
+            self._evolution.forget()
             raise
 
-    def _table_of(self, stream: Stream) -> TableLayout:
-        """Give the layout of the stream's table, made or brought up to date in this transaction."""
-        known = self._layouts.get(stream.id)
-        if known is not None:
-            return known
-        layout = layout_of(stream)
-        ensure_table(self._connection, layout)
-        return layout
+
+class _WithheldLateError(Exception):
+    """A partition was withheld after its table had been altered for it: all begins anew without its rows."""
+
+    def __init__(self, place: int, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+        self.message = message
 
 
 def _named(requests: Sequence[CommitRequest]) -> str:

@@ -119,5 +119,8 @@ class MergeRows:
         Each column is preceded by whether it is there, so that a missing value is the least of all and two
         missing values are equal, without leaning on how a database compares NULLs.
         """
-        parts = (f"{relation}.{name} IS NOT NULL, {relation}.{name}" for name in load.layout.column_names)
+        parts = (
+            f"{relation}.{column.quoted} IS NOT NULL, {column.ordered(relation)}"
+            for column in load.layout.columns
+        )
         return f"row({', '.join(parts)})"

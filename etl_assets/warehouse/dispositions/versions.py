@@ -20,6 +20,7 @@ from etl_assets.streams.write import Snapshot
 from etl_assets.warehouse.dispositions.base import Load
 from etl_assets.warehouse.identifiers import quoted, text_literal
 from etl_assets.warehouse.schema import Column, TableLayout, ensure_table, table_columns
+from etl_assets.warehouse.types import canonical_text
 
 SNAPSHOT = "_etl_snapshot"
 ADDED = "_etl_added"
@@ -59,11 +60,14 @@ def row_hash(layout: TableLayout) -> str:
     """The hash of a row's columns, as SQL.
 
     It is kept between loads, hence MD5 over text, which is the same in every version of the database, and not the
-    database's own hash. Missing values are left out, so that a new column, missing in all rows, changes no hash.
+    database's own hash. Missing values are left out, so that a new column, missing in all rows, changes no hash; the
+    values of an evolved column are spelled alike before and after its type was widened.
     """
     parts = []
     for column in sorted(layout.columns, key=lambda column: column.name):
         text = f"CAST({column.quoted} AS VARCHAR)"
+        if column.evolved:
+            text = canonical_text(column.quoted, column.sql_type)
         name = text_literal(f"{column.name}:")
         parts.append(
             f"CASE WHEN {column.quoted} IS NULL THEN '' "
