@@ -169,7 +169,7 @@ class SchemaChange:
         """The change in a few words."""
         return _SENTENCES[self.kind].format(
             field=self.field, column=self.column or self.field, before=self.before, after=self.after
-        ) + (f" ({self.rows:,} rows)" if self.rows else "")
+        ) + (f" ({self.rows:,} row{'s' if self.rows > 1 else ''})" if self.rows else "")
 
 
 _SENTENCES = {

@@ -115,9 +115,20 @@ class CommitResult:
 
 
 def commit_partition(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, layout: TableLayout, request: CommitRequest
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    layout: TableLayout,
+    request: CommitRequest,
+    table_changes: tuple[SchemaChange, ...] = (),
 ) -> CommitResult:
     """Commit one partition within an open transaction; the stream's table exists.
+
+    Args:
+        connection: The warehouse.
+        ledger: The session's bookkeeping.
+        layout: The table's layout.
+        request: The partition.
+        table_changes: What was changed of the table for its contract's sake, within the same transaction.
 
     Raises:
         WarehouseError: If the staged files do not hold what the request says.
@@ -136,6 +147,7 @@ def commit_partition(
         restates=_restates(ledger, request),
         asked=request.asked,
         evolves=request.fields is not None and request.stream.schema_changes == SchemaPolicy.EVOLVE,
+        table_changes=table_changes,
     )
     if request.counts.staged and request.rows is None:
         raise WarehouseError(f"{request.what}: {request.counts.staged} staged rows, but no file of them")

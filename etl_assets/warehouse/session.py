@@ -98,12 +98,12 @@ class Session:
             layouts, changed = self._tables_of(plans)
             results = []
             for place, plan in enumerate(plans):
-                layout = layouts[plan.request.stream.id]
-                result = commit_partition(self._connection, self._ledger, layout, plan.request)
+                layout, of_table = layouts[plan.request.stream.id], changed.pop(plan.request.stream.id, ())
+                result = commit_partition(self._connection, self._ledger, layout, plan.request, of_table)
                 if plan.alters and result.status is Status.WITHHELD:
                     # The table was altered for rows that will not be in it.
                     raise _WithheldLateError(place, result.message)
-                changes = changed.pop(plan.request.stream.id, ()) + plan.changes
+                changes = of_table + plan.changes
                 results.append(replace(result, warnings=plan.request.warnings, schema_changes=changes))
         return results, layouts
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import duckdb
 
+from etl_assets.outcomes import SchemaChange
 from etl_assets.streams.base import Stream
 from etl_assets.streams.observed import EVOLVED_COLUMN
 from etl_assets.warehouse.identifiers import quoted, text_literal
@@ -37,6 +38,7 @@ class Load:
             makes of a version that the table has takes its place.
         asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
         evolves: Whether the staged file has values of columns beside the contract.
+        table_changes: What was changed of the table for its contract's sake, with this load.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -50,6 +52,7 @@ class Load:
     restates: bool = False
     asked: tuple[str, ...] = ()
     evolves: bool = False
+    table_changes: tuple[SchemaChange, ...] = ()
 
     @property
     def staged(self) -> str:
