@@ -38,6 +38,7 @@ def request_with(
     rows: Sequence[Row],
     extras: Sequence[Extra],
     *,
+    bad: Sequence[str] = (),
     absent: Sequence[str] = (),
     **changes: Any,
 ) -> CommitRequest:
@@ -49,10 +50,11 @@ def request_with(
         number: The day.
         rows: Good rows.
         extras: The unknown fields of each row.
+        bad: Raw payloads of quarantined rows.
         absent: Fields that the contract reads and no record has.
         changes: Fields of the request to set otherwise.
     """
-    plain = stager.request(stream, number, rows, **changes)
+    plain = stager.request(stream, number, rows, bad, **changes)
     names = list(dict.fromkeys(name for extra in extras for name in extra))
     evolves = stream.schema_changes == SchemaPolicy.EVOLVE
     unknown = {name: _observed(name, extras) for name in names}
