@@ -147,6 +147,7 @@ class SchemaChange:
         after: Its type now; None if there is none.
         rows: Rows of the day that have the field.
         reason: Why a field makes no column.
+        day: The day that it happened with, where that is a later one than the load's.
     """
 
     kind: SchemaChangeKind
@@ -156,6 +157,7 @@ class SchemaChange:
     after: str | None = None
     rows: int = 0
     reason: str = ""
+    day: date | None = None
 
     @property
     def is_warning(self) -> bool:

@@ -104,6 +104,8 @@ class PartitionPipeline:
             for prepared in group
             if Stage.COMMIT in self.stages and prepared.failure is None and prepared.staged is not None
         ]
+        # In the order of days, so that a change of schema is told of the day that it came with.
+        ready.sort(key=lambda prepared: prepared.day)
         results = self._commit(ready, open_session) if ready else {}
         for prepared in group:
             prepared.release()

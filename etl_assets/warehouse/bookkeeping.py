@@ -77,7 +77,7 @@ _VERSION_4 = (
         noticed_at TIMESTAMP)""",
     """CREATE TABLE etl.known_fields (
         source VARCHAR, stream VARCHAR, field VARCHAR, column_name VARCHAR, use VARCHAR, kinds VARCHAR[],
-        present BOOLEAN, changed_on DATE)""",
+        present BOOLEAN, kept_out_on DATE, moved_on DATE)""",
     "COMMENT ON TABLE etl.schema_changes IS 'What loads noticed of the schemas of their streams, once each.'",
     "COMMENT ON TABLE etl.known_fields IS 'Raw fields that were seen, and whether the newest day has them.'",
 )

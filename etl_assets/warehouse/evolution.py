@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import lru_cache
 
 import duckdb
@@ -71,17 +72,18 @@ class Evolution:
         """Drop what is remembered, after a transaction was rolled back."""
         self._known.forget()
 
-    def plan(self, request: CommitRequest, *, is_newest: bool) -> Plan:
+    def plan(self, request: CommitRequest, newest: date | None, *, newest_is_alike: bool) -> Plan:
         """Decide what follows from the fields of a day, and keep account of it.
 
         Args:
             request: The day.
-            is_newest: Whether no later day has been published.
+            newest: The latest published day that had rows.
+            newest_is_alike: Whether it was loaded by the same contract and code.
         """
         fields = request.fields
         if fields is None or not fields.records:
             return Plan(request)
-        look = _Look(self._connection, self._known, request, is_newest)
+        look = _Look(self._connection, self._known, request, newest, newest_is_alike)
         look.at_unknown()
         look.at_presence()
         request = look.judged()
@@ -153,7 +155,8 @@ class _Look:
         connection: duckdb.DuckDBPyConnection,
         known: KnownFields,
         request: CommitRequest,
-        is_newest: bool,
+        newest: date | None,
+        newest_is_alike: bool,
     ) -> None:
         assert request.fields is not None
         self._connection = connection
@@ -161,8 +164,11 @@ class _Look:
         self._request = request
         self._stream = request.stream
         self._fields = request.fields
-        self._is_newest = is_newest
+        self._newest = max(newest or request.partition, request.partition)
+        self._newest_is_alike = newest_is_alike
+        self._is_newest = request.partition == self._newest
         self._reads = _reads(request.stream.contract)
+        self._before = frozenset(known.of(request.stream))
         self._warnings: list[SchemaChange] = []
         self.set_aside = list(request.fields.set_aside)
         self.changes: list[SchemaChange] = []
@@ -237,10 +243,10 @@ class _Look:
             reason=seen.reason,
         )
         if is_new:
-            known = prior or KnownField(name, use, present=self._is_newest)
-            self._known.save(self._stream, replace(known, use=use, changed_on=self._request.partition))
+            known = prior or KnownField(name, use, present=True)
+            self._known.save(self._stream, replace(known, use=use, kept_out_on=self._request.partition))
             self.changes.append(change)
-        if use is Use.WITHHELD or is_new or (prior and prior.changed_on == self._request.partition):
+        if use is Use.WITHHELD or is_new or (prior and prior.kept_out_on == self._request.partition):
             self._warnings.append(change)
 
     def _evolve(self, name: str, seen: ObservedField) -> None:
@@ -250,7 +256,7 @@ class _Look:
         before, after = type_of(base), type_of(base | seen.kinds)
         if after is None:
             return
-        known = prior or KnownField(name, Use.EVOLVED, present=self._is_newest)
+        known = prior or KnownField(name, Use.EVOLVED, present=True)
         kind: SchemaChangeKind | None = None
         if known.column is None:
             kind = SchemaChangeKind.ADDED
@@ -266,23 +272,28 @@ class _Look:
             )
 
     def _note_presence(self, name: str, columns: Sequence[str], *, is_there: bool) -> None:
-        """Keep account of whether the newest day has a field; what was never there is not gone."""
+        """Keep account of whether the newest day has a field, and note when that changes."""
         prior = self._prior(name)
-        in_contract = name in self._reads
         if prior is None:
-            if is_there:
-                self._known.save(self._stream, KnownField(name, Use.CONTRACT, present=True))
+            # Noted also when it is not there: should an older day turn out to have it, it was lost since.
+            if is_there or self._is_newest:
+                self._known.save(self._stream, KnownField(name, Use.CONTRACT, present=is_there))
             return
-        known = replace(prior, use=Use.CONTRACT) if in_contract else prior
-        kind = SchemaChangeKind.RESTORED if is_there else SchemaChangeKind.REMOVED
-        if self._is_newest and known.present != is_there:
-            known = replace(known, present=is_there, changed_on=self._request.partition)
+        known = replace(prior, use=Use.CONTRACT) if name in self._reads else prior
+        now = is_there if self._is_newest else known.present and not self._newest_lacks(name)
+        was = is_there if known.was_never_there else known.present
+        if was != now:
+            kind = SchemaChangeKind.RESTORED if now else SchemaChangeKind.REMOVED
+            known = replace(known, moved_on=self._newest)
             self.changes += self._moved(kind, name, columns, known)
-        self._known.save(self._stream, known)
-        if not is_there and not known.present and known.changed_on == self._request.partition:
-            self._warnings += [
-                change for change in self._moved(kind, name, columns, known) if change.is_warning
-            ]
+        self._known.save(self._stream, replace(known, present=now))
+        if not is_there and not now and known.moved_on == self._request.partition:
+            moved = self._moved(SchemaChangeKind.REMOVED, name, columns, known)
+            self._warnings += [change for change in moved if change.is_warning]
+
+    def _newest_lacks(self, name: str) -> bool:
+        """Whether a field that an older day brings is missing in the newest one: there it would have been noticed."""
+        return name not in self._before and bool(self._before) and self._newest_is_alike
 
     def _moved(
         self, kind: SchemaChangeKind, name: str, columns: Sequence[str], known: KnownField
@@ -292,7 +303,8 @@ class _Look:
         for column in columns or (None,):
             there = types.get(column or "") or type_of(known.kinds)
             before, after = (there, None) if kind is SchemaChangeKind.REMOVED else (None, there)
-            found.append(SchemaChange(kind, column, name, before, after, self._fields.records))
+            rows, day = (self._fields.records, None) if self._is_newest else (0, self._newest)
+            found.append(SchemaChange(kind, column, name, before, after, rows, day=day))
         return found
 
     def _prior(self, name: str) -> KnownField | None:

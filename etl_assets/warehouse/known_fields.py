@@ -36,7 +36,8 @@ class KnownField:
         present: Whether the newest day that was looked at has it.
         column: The column that it once got beside the contract; the table has it still.
         kinds: Kinds of all values that this column was ever given.
-        changed_on: Day that the last change was noticed with.
+        kept_out_on: Day with which it was noticed that it is kept out of the table.
+        moved_on: Day with which it was last noticed to be gone, or back.
     """
 
     name: str
@@ -44,10 +45,16 @@ class KnownField:
     present: bool
     column: str | None = None
     kinds: frozenset[Kind] = frozenset()
-    changed_on: date | None = None
+    kept_out_on: date | None = None
+    moved_on: date | None = None
+
+    @property
+    def was_never_there(self) -> bool:
+        """Whether the contract reads it, and no day had it so far."""
+        return self.use is Use.CONTRACT and not self.present and self.moved_on is None
 
 
-_COLUMNS = "field, use, present, column_name, kinds, changed_on"
+_COLUMNS = "field, use, present, column_name, kinds, kept_out_on, moved_on"
 _THIS_STREAM = "source = $source AND stream = $stream"
 
 
@@ -72,10 +79,13 @@ class KnownFields:
             found = self._connection.execute(
                 f"SELECT {_COLUMNS} FROM etl.known_fields WHERE {_THIS_STREAM}", _key(stream)
             ).fetchall()
-            self._known[stream.id] = {
-                row[0]: KnownField(row[0], Use(row[1]), row[2], row[3], frozenset(map(Kind, row[4])), row[5])
-                for row in found
-            }
+            fields = [
+                KnownField(
+                    name, Use(use), present, column, frozenset(map(Kind, kinds)), kept_out_on, moved_on
+                )
+                for name, use, present, column, kinds, kept_out_on, moved_on in found
+            ]
+            self._known[stream.id] = {field.name: field for field in fields}
         return self._known[stream.id]
 
     def save(self, stream: Stream, field: KnownField) -> None:
@@ -87,7 +97,7 @@ class KnownFields:
             self.drop(stream, field.name)
         self._connection.execute(
             f"INSERT INTO etl.known_fields (source, stream, {_COLUMNS}) VALUES "
-            "($source, $stream, $field, $use, $present, $column, CAST($kinds AS VARCHAR[]), $changed_on)",
+            "($source, $stream, $field, $use, $present, $column, CAST($kinds AS VARCHAR[]), $kept_out_on, $moved_on)",
             _key(stream)
             | {
                 "field": field.name,
@@ -95,7 +105,8 @@ class KnownFields:
                 "present": field.present,
                 "column": field.column,
                 "kinds": sorted(kind.value for kind in field.kinds),
-                "changed_on": field.changed_on,
+                "kept_out_on": field.kept_out_on,
+                "moved_on": field.moved_on,
             },
         )
         self._known[stream.id][field.name] = field

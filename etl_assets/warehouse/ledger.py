@@ -134,9 +134,10 @@ class Ledger:
         return self._last_loads[key].get(partition)
 
     def newest_day(self, source: str, stream: str) -> date | None:
-        """Give the latest day of a stream that was ever published."""
+        """Give the latest published day of a stream that had any good row."""
         self.last_load(source, stream, date.min)
-        return max(self._last_loads[source, stream], default=None)
+        loads = self._last_loads[source, stream]
+        return max((day for day, load in loads.items() if load.staged), default=None)
 
     def new_load_id(self) -> int:
         """Give the next load's number: one more than the greatest so far."""

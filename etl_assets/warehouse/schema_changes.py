@@ -63,7 +63,8 @@ def record_changes(
             f"INSERT INTO etl.schema_changes (source, stream, partition, {_COLUMNS}, policy, run_id, noticed_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                *(stream.source.name, stream.name, partition, change.kind.value, change.column, change.field),
+                *(stream.source.name, stream.name, change.day or partition),
+                *(change.kind.value, change.column, change.field),
                 *(change.before, change.after, change.rows, change.reason or None),
                 *(str(stream.schema_changes), run_id, at),
             ],
@@ -78,7 +79,7 @@ def log_changes(stream: Stream, partition: date, changes: Iterable[SchemaChange]
             "schema_change",
             source=stream.source.name,
             stream=stream.id,
-            partition=partition.isoformat(),
+            partition=(change.day or partition).isoformat(),
             run_id=run_id,
             stage="commit",
             change=change.kind.value,

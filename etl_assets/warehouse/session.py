@@ -108,13 +108,20 @@ class Session:
         return results, layouts
 
     def _plans(self, requests: Sequence[CommitRequest]) -> list[Plan]:
-        newest: dict[str, date] = {}
+        """Look at the fields of all partitions, each as if those before it were committed."""
+        versions: dict[tuple[str, date], tuple[str, str]] = {}
         plans = []
         for request in requests:
-            stream, day = request.stream, request.partition
-            known = newest.get(stream.id) or self._ledger.newest_day(stream.source.name, stream.name)
-            plans.append(self._evolution.plan(request, is_newest=known is None or day >= known))
-            newest[stream.id] = max(day, known or day) if request.verdict.is_published else known or date.min
+            stream, own = request.stream, (request.contract_version, request.code_version)
+            known = self._ledger.newest_day(stream.source.name, stream.name)
+            earlier = {day for name, day in versions if name == stream.id} | ({known} if known else set())
+            newest, alike = max(earlier, default=None), True
+            if newest is not None and (stream.id, newest) not in versions:
+                last = self._ledger.last_load(stream.source.name, stream.name, newest)
+                alike = last is not None and (last.contract_version, last.code_version) == own
+            plans.append(self._evolution.plan(request, newest, newest_is_alike=alike))
+            if request.verdict.is_published and request.counts.staged:
+                versions[stream.id, request.partition] = own
         return plans
 
     def _tables_of(

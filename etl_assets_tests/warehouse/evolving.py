@@ -5,16 +5,18 @@ What belongs here: making requests of streams that evolve, freeze or refuse. Wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl_assets.quality.observed import EVOLVED_TYPE
 from etl_assets.streams.base import SchemaPolicy, Stream
-from etl_assets.streams.contract import FieldNotes
 from etl_assets.streams.observed import (
     EVOLVED_COLUMN,
     ObservedField,
@@ -24,11 +26,21 @@ from etl_assets.streams.observed import (
     kinds_of,
     text_of,
 )
+from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.database import Session
 from etl_assets_tests.warehouse.samples import Row, Stager
 
 Extra = dict[str, Any]
 """A row's unknown fields by name."""
+
+
+@contextmanager
+def session_in_memory() -> Iterator[Session]:
+    """Give a session on a warehouse that is nowhere."""
+    with duckdb.connect() as connection:
+        ensure_bookkeeping(connection)
+        yield Session(connection, Path("nowhere"))
 
 
 def request_with(
@@ -72,12 +84,6 @@ def request_with(
         ]
         pq.write_table(table.append_column(EVOLVED_COLUMN, pa.array(values, EVOLVED_TYPE)), plain.rows)
     return replace(plain, fields=fields, content_hash=f"{plain.content_hash}{list(extras)}")
-
-
-def reads_all(stream: Stream) -> list[str]:
-    """Give the raw fields that a stream's contract reads."""
-    columns = stream.contract.to_schema().columns
-    return [FieldNotes.from_metadata(column.metadata).raw or name for name, column in columns.items()]
 
 
 def _observed(name: str, extras: Sequence[Extra]) -> ObservedField:

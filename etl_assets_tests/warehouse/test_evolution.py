@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from etl_assets.streams.base import Field, SchemaPolicy, Stream, Timestamp
 from etl_assets.warehouse.commit import CommitResult
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets.warehouse.schema_changes import changes_of, standing_changes
-from etl_assets_tests.warehouse.evolving import Extra, request_with
-from etl_assets_tests.warehouse.feeds import customer, customers
+from etl_assets_tests.warehouse.evolving import Extra, request_with, session_in_memory
+from etl_assets_tests.warehouse.feeds import CLICKS, change, click, customer, customers, products
 from etl_assets_tests.warehouse.samples import LINES, ORDERS, Orders, Stager, at, day, line, order, select
 
 EVOLVING = replace(ORDERS, schema_changes=SchemaPolicy.EVOLVE)
@@ -51,8 +53,10 @@ class Loader:
 
 
 @pytest.fixture
-def load(session: Session, stager: Stager) -> Loader:
-    return Loader(session, stager)
+def load(stager: Stager) -> Iterator[Loader]:
+    """Loads into a warehouse in memory."""
+    with session_in_memory() as session:
+        yield Loader(session, stager)
 
 
 def test_evolve_adds_a_column_that_is_null_where_the_field_is_not(load: Loader) -> None:
@@ -122,9 +126,10 @@ def test_nothing_is_recorded_twice(load: Loader) -> None:
 
 
 def test_days_of_one_transaction_evolve_together(load: Loader) -> None:
+    extras: list[Extra] = [{"x": 1}, {"x": 0.5, "y": True}, {}, {"x": "t"}]
     requests = [
         request_with(load.stager, EVOLVING, number, [order(f"{number}", at(number, 1))], [extra])
-        for number, extra in enumerate([{"x": 1}, {"x": 0.5, "y": True}, {}, {"x": "t"}])
+        for number, extra in enumerate(extras)
     ]
     results = load.session.commit_group(requests)
     assert [[change.kind for change in result.schema_changes] for result in results] == [
@@ -278,6 +283,60 @@ def test_an_older_day_says_nothing_of_what_is_sent_now(load: Loader) -> None:
     assert load.kinds() == []
 
 
+@pytest.mark.parametrize("order_of_days", list(permutations(range(4))), ids=str)
+def test_what_is_gone_is_found_in_any_order(load: Loader, order_of_days: tuple[int, ...]) -> None:
+    days: list[tuple[Extra, list[str]]] = [({}, ["total"]), ({"x": 1}, []), ({"x": 2}, []), ({}, ["status"])]
+    for number in order_of_days:
+        extra, absent = days[number]
+        load(ORDERS, number, extra, absent=absent)
+    found = load.kinds()
+    assert {(3, "removed", "status"), (3, "removed", "x")} <= set(found)
+    assert [kind for _, kind, field in found if field == "x"][-2:] == ["set_aside", "removed"]
+    (standing,) = standing_changes(load.session.connection, ["shop/orders"])
+    assert (standing.partition, standing.change.field) == (day(3), "status")
+
+
+def test_a_day_loaded_before_by_other_code_is_not_taken_to_lack_a_field(load: Loader) -> None:
+    load(ORDERS, 5, {}, code_version="v0")
+    assert [change.kind for change in load(ORDERS, 3, {"x": 1}).schema_changes] == [SET_ASIDE]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda x, n: (ORDERS, order("k", at(9), status="s"), x), "merge"),
+        (lambda x, n: (LINES, line(n, "k"), x), "replace"),
+        (lambda x, n: (CLICKS, click("p", at(0, 1)), x), "append"),
+        (lambda x, n: (products("soft"), change(1, "I", at(0, 1), price=1.0), x), "cdc"),
+        (lambda x, n: (customers(history=True), customer("k"), x), "snapshot"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rows_that_differ_in_an_evolved_column_alone_come_out_the_same_in_any_order(
+    stager: Stager, make: Any, name: str
+) -> None:
+    """The order of two values must not depend on whether a text came before them."""
+    values = [10, 9, "a text"]
+    outcomes = []
+    for turn in permutations(range(len(values))):
+        with session_in_memory() as session:
+            for number in turn:
+                stream, row, extra = make({"x": values[number]}, number)
+                other = row | {"order_id": "other"} if "order_id" in row else row
+                rows, extras = ([row], [extra]) if isinstance(values[number], int) else ([other], [extra])
+                stream = replace(stream, schema_changes=SchemaPolicy.EVOLVE)
+                session.commit(request_with(stager, stream, number, rows, extras))
+            columns = ", ".join(stream.contract.to_schema().columns)
+            found = [select(session.connection, f"SELECT {columns}, x FROM shop.{stream.name} ORDER BY ALL")]
+            if name == "snapshot":
+                history = (
+                    f"SELECT {columns}, x, valid_from, valid_to FROM shop.customers_history ORDER BY ALL"
+                )
+                found.append(select(session.connection, history))
+            outcomes.append(found)
+    assert all(found == outcomes[0] for found in outcomes)
+
+
 def test_an_evolved_column_that_is_gone_is_told(load: Loader) -> None:
     load(EVOLVING, 0, {"x": 1})
     gone = load(EVOLVING, 1, {})
@@ -347,7 +406,8 @@ def test_rows_of_a_replaced_day_are_left_alone_when_only_an_unknown_field_change
 
 
 def test_what_is_known_outlives_the_session(warehouse: Warehouse, stager: Stager) -> None:
-    for number, extra in enumerate([{"x": 1}, {"x": 2}, {"x": 0.5}]):
+    extras: list[Extra] = [{"x": 1}, {"x": 2}, {"x": 0.5}]
+    for number, extra in enumerate(extras):
         with warehouse.session("a load") as session:
             session.commit(request_with(stager, EVOLVING, number, [order(str(number), at(number))], [extra]))
     with warehouse.session("look") as session:
