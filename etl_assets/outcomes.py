@@ -114,6 +114,78 @@ class FailedItem:
         )
 
 
+class SchemaChangeKind(StrEnum):
+    """What happened to a field or a column."""
+
+    ADDED = "added"
+    """The table has a new column."""
+    WIDENED = "widened"
+    """The column's type holds more than before."""
+    NARROWED = "narrowed"
+    """The contract's type holds less than the column's, which stays."""
+    CONVERTED = "converted"
+    """The contract took over a column that was beside it, and with it the contract's type."""
+    REMOVED = "removed"
+    """The source stopped sending the field; its column is empty."""
+    RESTORED = "restored"
+    """The source sends the field again."""
+    SET_ASIDE = "set_aside"
+    """The contract does not know the field; its values are in the quarantine."""
+    WITHHELD = "withheld"
+    """The contract does not know the field, and the day is withheld for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """What a load noticed of its stream's schema.
+
+    Attributes:
+        kind: What happened.
+        column: The column; None where there is none.
+        field: The raw field; None where the contract was changed, and not the source.
+        before: Its type before; None if there was none.
+        after: Its type now; None if there is none.
+        rows: Rows of the day that have the field.
+        reason: Why a field makes no column.
+        day: The day that it happened with, where that is a later one than the load's.
+    """
+
+    kind: SchemaChangeKind
+    column: str | None = None
+    field: str | None = None
+    before: str | None = None
+    after: str | None = None
+    rows: int = 0
+    reason: str = ""
+    day: date | None = None
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether rows lack something for it."""
+        if self.kind is SchemaChangeKind.REMOVED:
+            return self.column is not None
+        return self.kind in (SchemaChangeKind.SET_ASIDE, SchemaChangeKind.WITHHELD)
+
+    @property
+    def sentence(self) -> str:
+        """The change in a few words."""
+        return _SENTENCES[self.kind].format(
+            field=self.field, column=self.column or self.field, before=self.before, after=self.after
+        ) + (f" ({self.rows:,} row{'s' if self.rows > 1 else ''})" if self.rows else "")
+
+
+_SENTENCES = {
+    SchemaChangeKind.ADDED: "column {column} was added as {after}",
+    SchemaChangeKind.WIDENED: "column {column} was widened from {before} to {after}",
+    SchemaChangeKind.NARROWED: "column {column} stays {before}, of which the contract takes {after} only",
+    SchemaChangeKind.CONVERTED: "column {column} was converted from {before} to {after}",
+    SchemaChangeKind.REMOVED: "field {field} is not sent any more",
+    SchemaChangeKind.RESTORED: "field {field} is sent again",
+    SchemaChangeKind.SET_ASIDE: "unknown field {field} was set aside, it looks like {after}",
+    SchemaChangeKind.WITHHELD: "unknown field {field}, it looks like {after}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionOutcome:
     """What became of one partition of one stream.
@@ -132,6 +204,7 @@ class PartitionOutcome:
         bytes: Size of these answers, uncompressed.
         completed: Stages that ended well, of those that were asked for.
         preview: Masked first rows as a Markdown table, for the Dagster UI.
+        schema_changes: What it noticed of the stream's schema.
     """
 
     stream: str
@@ -147,3 +220,4 @@ class PartitionOutcome:
     bytes: int = 0
     completed: tuple[str, ...] = ()
     preview: str = ""
+    schema_changes: tuple[SchemaChange, ...] = ()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etl_assets.cli.gaps import gap_as_json, gap_lines
+from etl_assets.cli.schema_changes import ChangeRow, change_as_json, change_lines
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.warehouse.status import SequenceGap
 
@@ -41,6 +42,7 @@ class StreamResult:
     days: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     problems: list[PartitionOutcome] = field(default_factory=list)
+    schema_changes: list[ChangeRow] = field(default_factory=list)
 
     def add(self, outcome: PartitionOutcome) -> None:
         """Add one partition."""
@@ -49,6 +51,10 @@ class StreamResult:
             self.rows[name] += getattr(outcome.counts, name)
         if not outcome.status.is_published:
             self.problems.append(outcome)
+        self.schema_changes += [
+            ChangeRow(self.stream, change.day or outcome.partition, change)
+            for change in outcome.schema_changes
+        ]
 
     @property
     def published(self) -> int:
@@ -107,6 +113,7 @@ class BackfillResult:
                     "days": {status.value: row.days[status] for status in Status if row.days[status]},
                     "rows": {name: row.rows[name] for name in ROW_COUNTS},
                     "problems": [_problem(outcome) for outcome in row.problems],
+                    "schema_changes": [change_as_json(change) for change in row.schema_changes],
                 }
                 for row in self.streams
             ],
@@ -149,7 +156,7 @@ def _problem(outcome: PartitionOutcome) -> dict[str, Any]:
 
 
 def print_result(console: Console, result: BackfillResult) -> None:
-    """Print the result table, the marts, the days that were not published and the changes that are missing."""
+    """Print the result table, the marts, days that were not published, changes of schemas, and missing changes."""
     # Few streams lose rows; where none did, the column would only say so.
     removing = ("removed",) if any(row.rows["removed"] for row in result.streams) else ()
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -170,7 +177,8 @@ def print_result(console: Console, result: BackfillResult) -> None:
         text = mart.failure or f"{mart.dates:,} dates rebuilt, {mart.rows:,} rows in the table"
         console.print(f"marts/{mart.mart}: {text}", markup=False, highlight=False)
     _print_problems(console, result.streams)
-    for line in gap_lines(result.gaps):
+    changes = [change for row in result.streams for change in row.schema_changes]
+    for line in (*change_lines(changes), *gap_lines(result.gaps)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.problem:
         console.print(f"problem: {result.problem}", markup=False, highlight=False, soft_wrap=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from etl_assets.sources.circuit import CircuitState
     from etl_assets.sources.statistics import RequestCounts
     from etl_assets.streams.base import Stream
+    from etl_assets.warehouse.schema_changes import Noticed
     from etl_assets.warehouse.status import PartitionStatus, SequenceGap, StreamStatus
 
 SHOWN_PROBLEMS = 20
@@ -38,6 +39,7 @@ def status(
 ) -> int:
     """Show days published, withheld, failed and missing per stream, and how far each was read."""
     from etl_assets.cli.gaps import gap_lines
+    from etl_assets.cli.schema_changes import change_lines, rows_of
     from etl_assets.cli.terminal import make_console
     from etl_assets.settings import load_settings
     from etl_assets.sources.circuit_file import read_circuits
@@ -56,6 +58,7 @@ def status(
         lines = (
             *lost_lines(found.streams),
             *gap_lines(found.gaps),
+            *change_lines(rows_of(found.standing_changes)),
             *item_lines(found.failed_items),
             *circuit_lines(circuits),
             *request_lines(requests),
@@ -74,12 +77,15 @@ class _Found:
     problems: list[PartitionStatus]
     gaps: list[SequenceGap]
     failed_items: dict[str, int]
+    schema_changes: list[Noticed]
+    standing_changes: list[Noticed]
 
 
 def _as_json(
     found: _Found, circuits: dict[str, CircuitState], requests: dict[str, RequestCounts]
 ) -> dict[str, Any]:
     from etl_assets.cli.gaps import gap_as_json
+    from etl_assets.cli.schema_changes import change_as_json, rows_of
 
     return {
         "from": found.days[0],
@@ -88,6 +94,8 @@ def _as_json(
         "problems": [asdict(row) for row in found.problems],
         "gaps": [gap_as_json(gap) for gap in found.gaps],
         "failed_items": found.failed_items,
+        "schema_changes": [change_as_json(row) for row in rows_of(found.schema_changes)],
+        "standing_changes": [change_as_json(row) for row in rows_of(found.standing_changes)],
         "circuits": {source: asdict(state) for source, state in circuits.items()},
         "requests": {source: asdict(counts) for source, counts in requests.items()},
     }
@@ -150,6 +158,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
     from etl_assets.cli.days import day_range, default_range
     from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
+    from etl_assets.warehouse.schema_changes import changes_of, standing_changes
     from etl_assets.warehouse.status import (
         first_partition,
         open_gaps,
@@ -162,7 +171,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
     if not warehouse.exists():
         days = day_range(*default_range(first, last, settings.start_date))
         rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
-        return _Found(days, rows, [], [], {})
+        return _Found(days, rows, [], [], {}, [], [])
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = day_range(*default_range(first, last, start))
@@ -170,7 +179,8 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
         problems = [entry for entry in known if not entry.status.is_published]
         rows = _with_lost_days(settings, streams, stream_status(connection, stream_ids, days), days, known)
         gaps, failed_items = open_gaps(connection, stream_ids), pending_items(connection, stream_ids)
-        return _Found(days, rows, problems, gaps, failed_items)
+        changes = changes_of(connection, stream_ids, days), standing_changes(connection, stream_ids)
+        return _Found(days, rows, problems, gaps, failed_items, *changes)
 
 
 def _with_lost_days(

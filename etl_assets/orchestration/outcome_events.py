@@ -56,6 +56,7 @@ def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadat
         "dagster/partition_row_count": dg.IntMetadataValue(counts.loaded + counts.unchanged),
         **_numbers(outcome, "loaded", "updated", "unchanged", "deduplicated", "removed", "quarantined"),
         "verdict": dg.TextMetadataValue(outcome.status.value),
+        **({"schema_changes": dg.TextMetadataValue(told)} if (told := _told(outcome)) else {}),
         "seconds": seconds,
     }
 
@@ -126,7 +127,10 @@ def _contract(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Evalua
     }
     if outcome.violations or outcome.warnings:
         metadata["rules"] = dg.MarkdownMetadataValue(_rules_table(outcome))
-    return share <= budget.warn, severity, description, metadata
+    changed = layer is Layer.WAREHOUSE and any(change.is_warning for change in outcome.schema_changes)
+    if changed:
+        description = f"{description}; {_told(outcome)}"
+    return share <= budget.warn and not changed, severity, description, metadata
 
 
 def _conservation(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Evaluation:
@@ -146,6 +150,10 @@ def _conservation(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Ev
 
 def _numbers(outcome: PartitionOutcome, *names: str) -> Metadata:
     return {name: dg.IntMetadataValue(getattr(outcome.counts, name)) for name in names}
+
+
+def _told(outcome: PartitionOutcome) -> str:
+    return "; ".join(change.sentence for change in outcome.schema_changes)
 
 
 def _rules_table(outcome: PartitionOutcome) -> str:

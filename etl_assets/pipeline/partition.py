@@ -125,6 +125,8 @@ class PartitionPipeline:
             for prepared in group
             if Stage.COMMIT in self.stages and prepared.failure is None and prepared.staged is not None
         ]
+        # In the order of days, so that a change of schema is told of the day that it came with.
+        ready.sort(key=lambda prepared: prepared.day)
         results = self._commit(ready, open_session) if ready else {}
         for prepared in group:
             prepared.release()
@@ -255,6 +257,7 @@ class PartitionPipeline:
             content_hash=prepared.content_hash,
             failed_items=failed_items,
             asked=asked_of(landed),
+            fields=staged.fields,
             landing_version=landed.version if landed else None,
             watermark=self.stream.extract.window_of(prepared.day).end,
             contract_version=self._pseudonymiser.contract_version,
@@ -267,11 +270,13 @@ class PartitionPipeline:
     def _outcome(self, prepared: Prepared, result: CommitResult | None) -> PartitionOutcome:
         staged, landed, failure = prepared.staged, prepared.landed, prepared.failure
         counts = prepared.counts
+        warnings = staged.warnings if staged else {}
         status, message = Status.DONE, ""
         if failure is not None:
             status, message = Status.FAILED, failure.message
         elif result is not None:
             counts, status, message = result.counts, result.status, result.message
+            warnings = warnings | result.warnings
             if status is Status.WITHHELD:
                 failure = FailureRecord(
                     Stage.COMMIT.value, FailureClass.WITHHELD, "PartitionWithheld", message
@@ -284,7 +289,7 @@ class PartitionPipeline:
             partition=prepared.day,
             status=status,
             counts=counts,
-            warnings=staged.warnings if staged else {},
+            warnings=warnings,
             violations=staged.violations if staged else {},
             message=message,
             failure=failure,
@@ -297,6 +302,7 @@ class PartitionPipeline:
                 if stage in self.stages and self._completed(stage, prepared, result)
             ),
             preview=staged.preview if staged else "",
+            schema_changes=result.schema_changes if result else (),
         )
         _log_outcome(outcome, self.run_id)
         return outcome

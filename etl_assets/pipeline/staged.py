@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from etl_assets.failures import EtlError
 from etl_assets.landing.files import atomic_directory
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.streams.base import Stream
+from etl_assets.streams.observed import ObservedFields
 
 ROW_COLUMN = "_row"
 ROWS_FILE = "rows.parquet"
@@ -53,6 +54,7 @@ class StagedPartition:
         content_hash: SHA-256 over both files; equal input gives equal hashes.
         preview: First good rows as a Markdown table, personal data masked; empty when there are none.
         failed_items: Landed documents that could not be read, in order.
+        fields: What the records have beside the contract, and lack of it.
     """
 
     directory: Path
@@ -62,10 +64,14 @@ class StagedPartition:
     content_hash: str
     preview: str
     failed_items: tuple[FailedItem, ...] = ()
+    fields: ObservedFields = field(default_factory=ObservedFields)
 
     @property
     def rows(self) -> Path:
-        """Parquet file of the good rows: the contract's columns and `_row`, the position in the extraction."""
+        """Parquet file of the good rows: the contract's columns and `_row`, the position in the extraction.
+
+        Where the stream evolves, `_evolved` has the values of new columns.
+        """
         return self.directory / ROWS_FILE
 
     @property
@@ -174,6 +180,7 @@ def _load(directory: Path) -> StagedPartition | None:
             content_hash=manifest["content_hash"],
             preview=manifest["preview"],
             failed_items=tuple(FailedItem.from_json(item) for item in manifest.get("failed_items", ())),
+            fields=ObservedFields.from_json(manifest["fields"]),
         )
         intact = hash_of(staged.rows, staged.quarantine) == staged.content_hash
     except (OSError, ValueError, KeyError, TypeError):

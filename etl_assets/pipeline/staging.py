@@ -35,12 +35,15 @@ from etl_assets.pipeline.staged import (
     hash_of,
 )
 from etl_assets.quality.frame import raw_frame, separate_objects
+from etl_assets.quality.observed import EVOLVED_TYPE, FieldWatch
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
 from etl_assets.quality.split import split_rows
 from etl_assets.streams.base import Extract, Stream
+from etl_assets.streams.observed import EVOLVED_COLUMN
+from etl_assets.streams.schema_policy import schema_policy_version
 
 FillStaged = Callable[[Path, Stream, date, LandedPartition, Pseudonymiser], None]
 """As `fill_staged`, here or in another process."""
@@ -74,7 +77,9 @@ def stage_partition(
         LandingError: If the landed answers are damaged.
         StorageFullError: If the disk is full.
     """
-    version = f"{landed.version}-{pseudonymiser.contract_version}-{code_version}"
+    version = (
+        f"{landed.version}-{pseudonymiser.contract_version}-{code_version}{schema_policy_version(stream)}"
+    )
 
     def write(directory: Path) -> None:
         (fill or fill_staged)(directory, stream, day, landed, pseudonymiser)
@@ -109,10 +114,15 @@ def _chunks(
 class _Staging:
     """The files of one partition while they are written."""
 
-    def __init__(self, directory: Path, contract: CompiledContract, pseudonymiser: Pseudonymiser) -> None:
+    def __init__(
+        self, directory: Path, stream: Stream, contract: CompiledContract, pseudonymiser: Pseudonymiser
+    ) -> None:
         self.contract = contract
         self.pseudonymiser = pseudonymiser
+        self.fields = FieldWatch(stream, pseudonymiser)
         self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
+        if self.fields.evolves:
+            self.schema = self.schema.append(pa.field(EVOLVED_COLUMN, EVOLVED_TYPE))
         self.rows_path = directory / ROWS_FILE
         self.quarantine_path = directory / QUARANTINE_FILE
         self.rows = pq.ParquetWriter(self.rows_path, self.schema, compression="zstd", compression_level=1)
@@ -124,11 +134,12 @@ class _Staging:
         self.preview = ""
         self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
 
-    def write_rows(self, table: pa.Table, rows: np.ndarray[Any, Any]) -> None:
+    def write_rows(self, table: pa.Table, rows: np.ndarray[Any, Any], evolved: pa.Array | None) -> None:
         if table.num_rows or self.chunks == 0:
-            self.rows.write_table(
-                table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
-            )
+            written = table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
+            if evolved is not None:
+                written = written.append_column(self.schema.field(EVOLVED_COLUMN), evolved)
+            self.rows.write_table(written)
         self.preview = self.preview or preview(table, self.contract.personal_columns)
         self.staged += table.num_rows
 
@@ -163,7 +174,7 @@ def fill_staged(
         TransformError: If the stream's transform or a rule fails.
         LandingError: If the landed answers are damaged.
     """
-    staging = _Staging(directory, compile_contract(stream.contract), pseudonymiser)
+    staging = _Staging(directory, stream, compile_contract(stream.contract), pseudonymiser)
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
@@ -178,6 +189,7 @@ def fill_staged(
         "content_hash": hash_of(*files),
         "preview": staging.preview,
         "failed_items": staging.failed_items,
+        "fields": staging.fields.result().as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
@@ -195,9 +207,10 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
         seen=staging.seen,
     )
     row_numbers = np.asarray(positions, dtype=np.int64) + chunk.first_row
+    evolved = staging.fields.look(raw, objects, split.good_positions, row_numbers)
     # Rules and repeats were judged in clear; from here on nothing is.
     pseudonymiser = staging.pseudonymiser
-    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions])
+    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions], evolved)
     bad_positions = split.bad.column("position").to_numpy()
     payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
     staging.write_quarantine(

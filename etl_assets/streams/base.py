@@ -39,6 +39,7 @@ from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParamete
 from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
 from etl_assets.streams.paging_cursors import AfterSequence, Cursor
 from etl_assets.streams.paging_links import LinkHeader, NextUrl
+from etl_assets.streams.schema_policy import SchemaPolicy, check_schema_policy
 from etl_assets.streams.sources import (
     Breaker,
     FileSource,
@@ -84,6 +85,7 @@ __all__ = [
     "Rest",
     "RestSource",
     "RetryBudget",
+    "SchemaPolicy",
     "Severity",
     "Snapshot",
     "Source",
@@ -141,6 +143,9 @@ class Stream:
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
+        schema_changes: What happens to raw fields that the contract does not know: `EVOLVE`, `FREEZE` or `STRICT`.
+        ignored_fields: Raw fields that are known and make no column of their own name: nobody wants them, or only the
+            transform reads them. They are no change of schema.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -157,6 +162,8 @@ class Stream:
     window_column: str | None = None
     business_date: str | None = None
     budget: ErrorBudget = ErrorBudget()
+    schema_changes: SchemaPolicy = SchemaPolicy.FREEZE
+    ignored_fields: tuple[str, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -178,6 +185,7 @@ class Stream:
             self.business_date,
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
+        check_schema_policy(self.id, self.contract, self.schema_changes, self.ignored_fields)
 
     @property
     def id(self) -> str:

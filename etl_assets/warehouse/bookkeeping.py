@@ -76,7 +76,18 @@ _VERSION_4 = (
     "COMMENT ON COLUMN etl.loads.restores IS 'Of a rollback: the load whose effect was brought back.'",
     "COMMENT ON COLUMN etl.loads.restates IS 'Whether other code or another contract had loaded the day before.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = (
+    """CREATE TABLE etl.schema_changes (
+        source VARCHAR, stream VARCHAR, partition DATE, change VARCHAR, field VARCHAR, column_name VARCHAR,
+        before VARCHAR, after VARCHAR, rows BIGINT, reason VARCHAR, policy VARCHAR, run_id VARCHAR,
+        noticed_at TIMESTAMP)""",
+    """CREATE TABLE etl.known_fields (
+        source VARCHAR, stream VARCHAR, field VARCHAR, column_name VARCHAR, use VARCHAR, kinds VARCHAR[],
+        present BOOLEAN, kept_out_on DATE, moved_on DATE)""",
+    "COMMENT ON TABLE etl.schema_changes IS 'What loads noticed of the schemas of their streams, once each.'",
+    "COMMENT ON TABLE etl.known_fields IS 'Raw fields that were seen, and whether the newest day has them.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

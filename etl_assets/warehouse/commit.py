@@ -13,8 +13,9 @@ from pathlib import Path
 import duckdb
 
 from etl_assets.failures import FailureClass, PartitionWithheld, WarehouseError
-from etl_assets.outcomes import Counts, FailedItem, Status
-from etl_assets.streams.base import Documents, Stream
+from etl_assets.outcomes import Counts, FailedItem, SchemaChange, Status
+from etl_assets.streams.base import Documents, SchemaPolicy, Stream
+from etl_assets.streams.observed import ObservedFields
 from etl_assets.warehouse.dispositions.base import Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
 from etl_assets.warehouse.failed_items import FailedItems, record_failed_items
@@ -51,6 +52,7 @@ class CommitRequest:
         confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
         failed_items: Documents that could not be had or read.
         asked: Identifiers of all documents that were asked for.
+        fields: What the records have beside the contract, and lack of it; None where nobody looked.
         loaded_at: When; aware.
     """
 
@@ -74,6 +76,7 @@ class CommitRequest:
     confirm_empty: bool = False
     failed_items: tuple[FailedItem, ...] = ()
     asked: tuple[str, ...] = ()
+    fields: ObservedFields | None = None
 
     def __post_init__(self) -> None:
         if not (self.verdict.is_published or self.verdict is Status.WITHHELD):
@@ -97,6 +100,8 @@ class CommitResult:
         touched_dates: Business dates whose rows changed.
         unchanged_content: Whether the partition held exactly this content already, so that no row was looked
             at.
+        warnings: Rows per warning rule.
+        schema_changes: What was noticed of the stream's schema.
     """
 
     status: Status
@@ -105,19 +110,34 @@ class CommitResult:
     load_id: int | None
     touched_dates: tuple[date, ...]
     unchanged_content: bool
+    warnings: dict[str, int] = field(default_factory=dict)
+    schema_changes: tuple[SchemaChange, ...] = ()
 
 
 def commit_partition(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, layout: TableLayout, request: CommitRequest
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    layout: TableLayout,
+    request: CommitRequest,
+    table_changes: tuple[SchemaChange, ...] = (),
 ) -> CommitResult:
     """Commit one partition within an open transaction; the stream's table exists.
+
+    Args:
+        connection: The warehouse.
+        ledger: The session's bookkeeping.
+        layout: The table's layout.
+        request: The partition.
+        table_changes: What was changed of the table for its contract's sake, within the same transaction.
 
     Raises:
         WarehouseError: If the staged files do not hold what the request says.
     """
     if request.verdict is Status.WITHHELD:
         return _withhold(connection, ledger, request, request.message)
-    load = replace(load_of(connection, layout, request), restates=_restates(ledger, request))
+    load = replace(
+        load_of(connection, layout, request), restates=_restates(ledger, request), table_changes=table_changes
+    )
     if reason := _refusal(load, request):
         return _withhold(connection, ledger, request, reason)
     applied = _already_loaded(load, ledger, request)
@@ -153,6 +173,7 @@ def load_of(connection: duckdb.DuckDBPyConnection, layout: TableLayout, request:
         loaded_at=naive_utc(request.loaded_at),
         confirmed=request.confirm_empty,
         asked=request.asked,
+        evolves=request.fields is not None and request.stream.schema_changes == SchemaPolicy.EVOLVE,
     )
 
 

@@ -141,6 +141,12 @@ class Ledger:
             self._last_loads[key] = {row[0]: LastLoad(*row[1:]) for row in found}
         return self._last_loads[key].get(partition)
 
+    def newest_day(self, source: str, stream: str) -> date | None:
+        """Give the latest published day of a stream that had any good row."""
+        self.last_load(source, stream, date.min)
+        loads = self._last_loads[source, stream]
+        return max((day for day, load in loads.items() if load.staged), default=None)
+
     def new_load_id(self) -> int:
         """Give the next load's number: one more than the greatest so far."""
         if self._next_load_id is None:

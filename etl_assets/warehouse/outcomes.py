@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ import duckdb
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.warehouse.ledger import PartitionEntry, as_json
+from etl_assets.warehouse.schema_changes import changes_of
 
 _STAGES = ("extract", "stage", "commit")
 _COUNTED_IN_PARTITIONS = ("extracted", "staged", "quarantined", "warned", "failed_items")
@@ -85,7 +87,15 @@ def settled_outcomes(
     )
     names = [column[0] for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return [_outcome_of(stream_id, row, stages) for row in rows if _is_settled(row)]
+    changes = changes_of(connection, [stream_id], days, run_id=run_id) if rows else []
+    return [
+        replace(
+            _outcome_of(stream_id, row, stages),
+            schema_changes=tuple(one.change for one in changes if one.partition == row["partition"]),
+        )
+        for row in rows
+        if _is_settled(row)
+    ]
 
 
 def _is_settled(row: dict[str, Any]) -> bool:

@@ -1,21 +1,24 @@
 """Tables made from contracts: column types, creation, new columns.
 
 What belongs here: what a stream's table looks like, and bringing an existing table up to the contract. What
-does not: rows.
+does not: rows, and which columns a table has beside the contract's (`evolution`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from etl_assets.failures import ConfigurationError, WarehouseError
+from etl_assets.outcomes import SchemaChange, SchemaChangeKind
 from etl_assets.streams.base import Stream
 from etl_assets.streams.contract import arrow_schema
 from etl_assets.streams.write import Append, Cdc, Merge, Snapshot
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
+from etl_assets.warehouse.types import canonical_text, is_wider
 
 _DECIMAL = re.compile(r"^decimal128\((\d+),\s*(\d+)\)")
 _SQL_TYPES = {
@@ -30,16 +33,33 @@ _SQL_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table."""
+    """One column of a table.
+
+    Attributes:
+        name: Its name.
+        sql_type: Its type.
+        description: What it holds.
+        evolved: Whether it is beside the contract, so that its type follows from the values that came.
+        fixed: Whether rows are told apart or ordered by it, so that its type must stay.
+        adopts: Whether the contract takes over a column that was beside it.
+    """
 
     name: str
     sql_type: str
     description: str = ""
+    evolved: bool = False
+    fixed: bool = False
+    adopts: bool = False
 
     @property
     def quoted(self) -> str:
         """The name as SQL."""
         return quoted(self.name)
+
+    def ordered(self, relation: str) -> str:
+        """What a value is compared by, as SQL: the order of two values must not change when their type widens."""
+        value = f"{relation}.{self.quoted}"
+        return canonical_text(value, self.sql_type) if self.evolved else value
 
 
 PLATFORM_COLUMNS = (
@@ -61,7 +81,7 @@ REMOVED_ON = Column("_removed_on", "DATE", "Day of the first snapshot in which t
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """A stream's table: its name, the contract's columns in order, and after them the platform's."""
+    """A stream's table: its name, the contract's columns in order, evolved ones, and after them the platform's."""
 
     schema: str
     table: str
@@ -75,12 +95,12 @@ class TableLayout:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The contract's columns as SQL, in order."""
+        """The contract's and the evolved columns as SQL, in order."""
         return tuple(column.quoted for column in self.columns)
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """The contract's columns and the platform's."""
+        """All columns, the platform's last."""
         return self.columns + self.platform_columns
 
     @property
@@ -96,11 +116,33 @@ def layout_of(stream: Stream) -> TableLayout:
         ConfigurationError: If a column has a type that the warehouse has no counterpart for.
     """
     types = arrow_schema(stream.contract)
+    fixed = _fixed(stream)
     columns = tuple(
-        Column(name, _sql_type(stream, name, str(types.field(name).type)), column.description or "")
+        Column(
+            name,
+            _sql_type(stream, name, str(types.field(name).type)),
+            column.description or "",
+            fixed=name in fixed,
+        )
         for name, column in stream.contract.to_schema().columns.items()
     )
     return TableLayout(stream.source.name, stream.name, columns, PLATFORM_COLUMNS + _marks(stream))
+
+
+def with_evolved(layout: TableLayout, evolved: Iterable[Column]) -> TableLayout:
+    """Put evolved columns after the contract's, by name: rows are compared column by column, in whichever order
+    the columns came."""
+    return replace(layout, columns=layout.columns + tuple(sorted(evolved, key=lambda column: column.name)))
+
+
+def _fixed(stream: Stream) -> set[str]:
+    names = {stream.window_column, stream.business_date}
+    match stream.write:
+        case Merge(version=version):
+            names.add(version)
+        case Cdc(sequence=sequence, operation=operation):
+            names |= {sequence, operation}
+    return {name for name in names if name is not None}
 
 
 def _marks(stream: Stream) -> tuple[Column, ...]:
@@ -140,26 +182,98 @@ def table_columns(connection: duckdb.DuckDBPyConnection, schema: str, table: str
     return {str(name): str(sql_type) for name, sql_type in found}
 
 
-def ensure_table(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> None:
-    """Create the table, or add the columns that it lacks; columns that the contract no longer has stay.
+def ensure_table(
+    connection: duckdb.DuckDBPyConnection, layout: TableLayout
+) -> tuple[TableLayout, list[SchemaChange]]:
+    """Create the table, or bring it up to the layout; columns that the layout does not have stay.
+
+    A column that it lacks is added. One whose type is narrower than the layout's is widened, if all of its values fit;
+    one whose type is wider stays as it is.
+
+    Returns:
+        The layout with the types that the table has, and what of the contract's columns was changed.
 
     Raises:
-        WarehouseError: If a column exists with another type than the contract's.
+        WarehouseError: If a column exists with a type that does not go with the layout's.
     """
     existing = table_columns(connection, layout.schema, layout.table)
     if not existing:
         _create(connection, layout)
+        return layout, []
+    changes: list[SchemaChange] = []
+    columns: list[Column] = []
+    for column in layout.columns:
+        settled, kind = _settle(connection, layout, column, existing.get(column.name))
+        columns.append(settled)
+        if kind is not None and not column.evolved:
+            before = existing.get(column.name)
+            changes.append(SchemaChange(kind, column=column.name, before=before, after=column.sql_type))
+    for column in layout.platform_columns:
+        _settle(connection, layout, column, existing.get(column.name))
+    return replace(layout, columns=tuple(columns)), changes
+
+
+def _settle(
+    connection: duckdb.DuckDBPyConnection, layout: TableLayout, column: Column, existing: str | None
+) -> tuple[Column, SchemaChangeKind | None]:
+    """Bring one column up to the layout; give it with the type that it has, and what was done."""
+    if existing == column.sql_type:
+        return column, None
+    if existing is None:
+        connection.execute(f"ALTER TABLE {layout.name} ADD COLUMN {column.quoted} {column.sql_type}")
+        _describe(connection, layout, column)
+        return column, SchemaChangeKind.ADDED
+    if column.adopts and not _misfits(
+        connection, layout, column, f"{column.quoted} IS NOT NULL AND {{new}} IS NULL"
+    ):
+        _retype(connection, layout, column, column.quoted)
+        return column, SchemaChangeKind.CONVERTED
+    if is_wider(column.sql_type, existing) and not column.fixed:
+        _widen(connection, layout, column, existing)
+        return column, SchemaChangeKind.WIDENED
+    if is_wider(existing, column.sql_type) and not column.fixed:
+        return replace(column, sql_type=existing), SchemaChangeKind.NARROWED
+    raise _misfit(layout, column, existing)
+
+
+def _widen(connection: duckdb.DuckDBPyConnection, layout: TableLayout, column: Column, existing: str) -> None:
+    name = column.quoted
+    if column.evolved:
+        # Whoever chose the type has looked at all values, and has one spelling for them.
+        _retype(connection, layout, column, canonical_text(name, existing))
         return
-    for column in layout.all_columns:
-        if column.name not in existing:
-            connection.execute(f"ALTER TABLE {layout.name} ADD COLUMN {column.quoted} {column.sql_type}")
-            _describe(connection, layout, column)
-        elif existing[column.name] != column.sql_type:
-            raise WarehouseError(
-                f"table {layout.schema}.{layout.table}: column {column.name} is {existing[column.name]}, "
-                f"the contract says {column.sql_type}",
-                hint="give the column in the contract another name, or rename the old one in the table",
-            )
+    lost = _misfits(
+        connection, layout, column, f"TRY_CAST({{new}} AS {existing}) IS DISTINCT FROM {column.quoted}"
+    )
+    if lost:
+        raise _misfit(layout, column, existing, f"; {lost} of its values do not fit")
+    _retype(connection, layout, column, name)
+
+
+def _misfits(
+    connection: duckdb.DuckDBPyConnection, layout: TableLayout, column: Column, condition: str
+) -> int:
+    """Count the values that a column's new type does not hold; in the condition, `{new}` is the new value."""
+    new = f"TRY_CAST({column.quoted} AS {column.sql_type})"
+    found = connection.execute(
+        f"SELECT count(*) FROM {layout.name} WHERE {condition.format(new=new)}"
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _retype(connection: duckdb.DuckDBPyConnection, layout: TableLayout, column: Column, value: str) -> None:
+    connection.execute(
+        f"ALTER TABLE {layout.name} ALTER COLUMN {column.quoted} SET DATA TYPE {column.sql_type} "
+        f"USING CAST({value} AS {column.sql_type})"
+    )
+
+
+def _misfit(layout: TableLayout, column: Column, existing: str, why: str = "") -> WarehouseError:
+    return WarehouseError(
+        f"table {layout.schema}.{layout.table}: column {column.name} is {existing}, "
+        f"the contract says {column.sql_type}{why}",
+        hint="give the column in the contract another name, or rename the old one in the table",
+    )
 
 
 def _create(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -15,15 +16,17 @@ import duckdb
 import structlog
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.outcomes import PartitionOutcome, SchemaChange, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.errors import told_plainly
+from etl_assets.warehouse.evolution import Evolution, Plan
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
 from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
 from etl_assets.warehouse.rollback import Rollback, RolledBack, roll_back
-from etl_assets.warehouse.schema import TableLayout, ensure_table, layout_of
+from etl_assets.warehouse.schema import TableLayout
+from etl_assets.warehouse.schema_changes import log_changes
 from etl_assets.warehouse.transaction import naive_utc, transaction
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,7 @@ class Session:
         self._connection = connection
         self._path = path
         self._ledger = Ledger(connection)
+        self._evolution = Evolution(connection)
         self._layouts: dict[str, TableLayout] = {}
 
     @property
@@ -71,19 +75,80 @@ class Session:
             StorageFullError: If the disk is full.
             WarehouseError: If one of the partitions cannot be committed; nothing of any was.
         """
-        layouts: dict[str, TableLayout] = {}
-        with self._writing(f"commit {_named(requests)}"):
-            results = [self._commit_within(request, layouts) for request in requests]
+        requests = list(requests)
+        while True:
+            try:
+                results, layouts = self._commit_once(requests)
+                break
+            except _WithheldLateError as late:
+                requests[late.place] = replace(
+                    requests[late.place], verdict=Status.WITHHELD, message=late.message
+                )
         self._layouts |= layouts
         for request, result in zip(requests, results, strict=True):
             _log_commit(request, result)
+            log_changes(request.stream, request.partition, result.schema_changes, request.run_id)
         return results
 
-    def _commit_within(self, request: CommitRequest, layouts: dict[str, TableLayout]) -> CommitResult:
-        """Commit a partition within the open transaction, and note the layout of its table."""
-        layout = layouts.get(request.stream.id) or self._table_of(request.stream)
-        layouts[request.stream.id] = layout
-        return commit_partition(self._connection, self._ledger, layout, request)
+    def _commit_once(
+        self, requests: Sequence[CommitRequest]
+    ) -> tuple[list[CommitResult], dict[str, TableLayout]]:
+        """Commit partitions in one transaction; give the results, and the layouts of the tables."""
+        with self._writing(f"commit {_named(requests)}"):
+            plans = self._plans(requests)
+            layouts, changed = self._tables_of(plans)
+            results = []
+            for place, plan in enumerate(plans):
+                layout, of_table = layouts[plan.request.stream.id], changed.pop(plan.request.stream.id, ())
+                result = commit_partition(self._connection, self._ledger, layout, plan.request, of_table)
+                if plan.alters and result.status is Status.WITHHELD:
+                    # The table was altered for rows that will not be in it.
+                    raise _WithheldLateError(place, result.message)
+                changes = of_table + plan.changes
+                results.append(replace(result, warnings=plan.request.warnings, schema_changes=changes))
+        return results, layouts
+
+    def _plans(self, requests: Sequence[CommitRequest]) -> list[Plan]:
+        """Look at the fields of all partitions, each as if those before it were committed."""
+        versions: dict[tuple[str, date], tuple[str, str]] = {}
+        plans = []
+        for request in requests:
+            stream, own = request.stream, (request.contract_version, request.code_version)
+            known = self._ledger.newest_day(stream.source.name, stream.name)
+            earlier = {day for name, day in versions if name == stream.id} | ({known} if known else set())
+            newest, alike = max(earlier, default=None), True
+            if newest is not None and (stream.id, newest) not in versions:
+                last = self._ledger.last_load(stream.source.name, stream.name, newest)
+                alike = last is not None and (last.contract_version, last.code_version) == own
+            plans.append(self._evolution.plan(request, newest, newest_is_alike=alike))
+            if request.verdict.is_published and request.counts.staged:
+                versions[stream.id, request.partition] = own
+        return plans
+
+    def _tables_of(
+        self, plans: Sequence[Plan]
+    ) -> tuple[dict[str, TableLayout], dict[str, tuple[SchemaChange, ...]]]:
+        """Settle the tables of all partitions, before a row of any is written; give what contracts changed as well."""
+        layouts: dict[str, TableLayout] = {}
+        changed: dict[str, tuple[SchemaChange, ...]] = {}
+        altered = {plan.request.stream.id for plan in plans if plan.alters}
+        for plan in plans:
+            stream = plan.request.stream
+            if stream.id in layouts:
+                continue
+            known = self._layouts.get(stream.id)
+            if known is not None and stream.id not in altered:
+                layouts[stream.id] = known
+            else:
+                layouts[stream.id], changed[stream.id] = self._settled_table(
+                    stream, plan.request.partition, plan.request.run_id, plan.request.loaded_at
+                )
+        return layouts, changed
+
+    def _settled_table(
+        self, stream: Stream, day: date, run_id: str, at: datetime
+    ) -> tuple[TableLayout, tuple[SchemaChange, ...]]:
+        return self._evolution.settle_table(stream, day, run_id=run_id, at=naive_utc(at))
 
     def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
         """Record failed attempts as their partitions' last outcome; rows published before stay.
@@ -136,10 +201,11 @@ class Session:
             WarehouseError: If a stream was loaded meanwhile, or cannot be taken back; nothing was changed.
         """
         with self._writing(f"roll back {', '.join(each.stream.id for each in rollbacks)}"):
-            done = [
-                roll_back(self._connection, self._table_of(each.stream), each, run_id, naive_utc(at))
-                for each in rollbacks
-            ]
+            done = []
+            for each in rollbacks:
+                day = min(each.cut.changed, default=at.date())
+                layout, _ = self._settled_table(each.stream, day, run_id, at)
+                done.append(roll_back(self._connection, layout, each, run_id, naive_utc(at)))
         self._ledger.forget()
         for result in done:
             log.info(
@@ -189,16 +255,17 @@ class Session:
                 yield
         except BaseException:
             self._ledger.forget()
+            self._evolution.forget()
             raise
 
-    def _table_of(self, stream: Stream) -> TableLayout:
-        """Give the layout of the stream's table, made or brought up to date in this transaction."""
-        known = self._layouts.get(stream.id)
-        if known is not None:
-            return known
-        layout = layout_of(stream)
-        ensure_table(self._connection, layout)
-        return layout
+
+class _WithheldLateError(Exception):
+    """A partition was withheld after its table had been altered for it: all begins anew without its rows."""
+
+    def __init__(self, place: int, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+        self.message = message
 
 
 def _named(requests: Sequence[CommitRequest]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import orjson
 
@@ -28,6 +29,8 @@ class ScriptedShop:
         failures: How many more times a day is answered with an error that may pass, by stream and day.
         spoiled: Days of order lines on which every fifth price is negative.
         hollow: Days without any rows, by stream and day.
+        added: Fields that the orders of a day have beside the usual ones.
+        dropped: Fields that the orders of a day lack.
     """
 
     inner: Shop
@@ -35,6 +38,8 @@ class ScriptedShop:
     failures: dict[tuple[str, date], int] = field(default_factory=dict)
     spoiled: set[date] = field(default_factory=set)
     hollow: set[tuple[str, date]] = field(default_factory=set)
+    added: dict[date, dict[str, Any]] = field(default_factory=dict)
+    dropped: dict[date, set[str]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -59,7 +64,13 @@ class ScriptedShop:
         day = self._enter(ORDERS, start, end, first=offset == 0)
         if (ORDERS, day) in self.hollow:
             return OrderPage([], has_more=False)
-        return self.inner.orders(start, end, offset, limit, now)
+        page = self.inner.orders(start, end, offset, limit, now)
+        dropped, added = self.dropped.get(day, set()), self.added.get(day, {})
+        records = [
+            {name: value for name, value in record.items() if name not in dropped} | added
+            for record in page.orders
+        ]
+        return OrderPage(records, has_more=page.has_more)
 
     def customers(self, offset: int, limit: int, now: int) -> CustomerPage:
         """Customers; see `Shop.customers`."""

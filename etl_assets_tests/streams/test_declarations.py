@@ -23,6 +23,7 @@ from etl_assets.streams.base import (
     ReplacePartition,
     Rest,
     RestSource,
+    SchemaPolicy,
     Severity,
     Snapshot,
     Stream,
@@ -254,3 +255,53 @@ def test_every_stream_says_what_it_holds(one: Stream) -> None:
 def test_a_breaker_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="Breaker needs"):
         Breaker(**wrong)  # type: ignore[arg-type]
+
+
+def test_unknown_fields_are_set_aside_unless_said_otherwise() -> None:
+    assert stream().schema_changes is SchemaPolicy.FREEZE
+    assert stream().ignored_fields == ()
+
+
+class Buyers(Sales):
+    """With somebody's name."""
+
+    buyer: str = Field(missing="allow", personal="mask", raw="buyer_name")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema_changes": "adapt"}, "schema_changes must be one of evolve, freeze, strict, not 'adapt'"),
+        (
+            {"schema_changes": SchemaPolicy.EVOLVE, "contract": Buyers},
+            "would write new fields in clear beside personal data (buyer)",
+        ),
+        ({"ignored_fields": "etag"}, "ignored_fields must be names of raw fields"),
+        ({"ignored_fields": ("etag", "")}, "ignored_fields must be names of raw fields"),
+        ({"ignored_fields": ("etag", 5)}, "ignored_fields must be names of raw fields"),
+        ({"ignored_fields": ("etag", "etag")}, "ignored_fields names 'etag' twice"),
+        ({"ignored_fields": ("place",)}, "names 'place', which the contract reads for place"),
+        (
+            {"ignored_fields": ("buyer_name",), "contract": Buyers},
+            "names 'buyer_name', which the contract reads for buyer",
+        ),
+    ],
+)
+def test_what_is_said_of_unknown_fields_must_make_sense(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        stream(**changes)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema_changes": SchemaPolicy.EVOLVE},
+        {"schema_changes": SchemaPolicy.STRICT, "contract": Buyers},
+        {"schema_changes": SchemaPolicy.FREEZE, "contract": Buyers, "ignored_fields": ("buyer", "e tag")},
+    ],
+    ids=["evolve", "strict", "ignored"],
+)
+def test_what_makes_sense_is_taken(changes: dict[str, Any]) -> None:
+    assert stream(**changes).schema_changes is changes["schema_changes"]

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 import duckdb
 
+from etl_assets.outcomes import SchemaChange
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.identifiers import quoted
-from etl_assets.warehouse.schema import TableLayout
+from etl_assets.streams.observed import EVOLVED_COLUMN
+from etl_assets.warehouse.identifiers import quoted, text_literal
+from etl_assets.warehouse.schema import Column, TableLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Load:
         restates: Whether the partition was loaded before by another contract or transform: then what the present one
             makes of a version that the table has takes its place.
         asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
+        evolves: Whether the staged file has values of columns beside the contract.
+        table_changes: What was changed of the table for its contract's sake, with this load.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -47,18 +51,27 @@ class Load:
     confirmed: bool = False
     restates: bool = False
     asked: tuple[str, ...] = ()
+    evolves: bool = False
+    table_changes: tuple[SchemaChange, ...] = ()
 
     @property
     def staged(self) -> str:
-        """The staged rows as a SELECT of the contract's columns in the table's types.
+        """The staged rows as a SELECT of the contract's columns, and those beside it, in the table's types.
 
         It has one parameter, `$rows`, which `parameters` gives.
         """
         if self.rows is None:
             empty = ", ".join(f"CAST(NULL AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns)
             return f"SELECT {empty} WHERE CAST($rows AS VARCHAR) IS NOT NULL"
-        casts = ", ".join(f"CAST({c.quoted} AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns)
+        casts = ", ".join(
+            f"CAST({self._staged_value(c)} AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns
+        )
         return f"SELECT {casts} FROM read_parquet($rows)"
+
+    def _staged_value(self, column: Column) -> str:
+        if not column.evolved:
+            return column.quoted
+        return f"map_extract({EVOLVED_COLUMN}, {text_literal(column.name)})[1]" if self.evolves else "NULL"
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -282,8 +282,9 @@ class ApplyChanges:
 
     def _content(self, relation: str, load: Load) -> str:
         """The values as one comparable value; a missing one is the least of all (see `merge`)."""
-        parts = (f"{relation}.{name} IS NOT NULL, {relation}.{name}" for name in self._values(load))
-        return f"row(true, {', '.join(parts)})" if self._values(load) else "row(true)"
+        values = [column for column in load.layout.columns if column.quoted in self._values(load)]
+        parts = (f"{relation}.{column.quoted} IS NOT NULL, {column.ordered(relation)}" for column in values)
+        return f"row(true, {', '.join(parts)})" if values else "row(true)"
 
     def _key_json(self, relation: str) -> str:
         """The key as JSON text: an object of texts, by column."""

@@ -207,7 +207,8 @@ class Superseded:
         values are equal, without leaning on how a database compares NULLs.
         """
         parts = (
-            f"{relation}.{name} IS NOT NULL, {relation}.{name}" for name in self.load.layout.column_names
+            f"{relation}.{column.quoted} IS NOT NULL, {column.ordered(relation)}"
+            for column in self.load.layout.columns
         )
         return f"row({', '.join(parts)})"
 

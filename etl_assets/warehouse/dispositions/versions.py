@@ -18,10 +18,12 @@ from typing import Any
 import duckdb
 
 from etl_assets.failures import WarehouseError
+from etl_assets.outcomes import SchemaChangeKind
 from etl_assets.streams.write import Snapshot
 from etl_assets.warehouse.dispositions.base import Load
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
-from etl_assets.warehouse.schema import Column, TableLayout, ensure_table, table_columns
+from etl_assets.warehouse.schema import BROUGHT_BY, Column, TableLayout, ensure_table, table_columns
+from etl_assets.warehouse.types import canonical_text
 
 SNAPSHOT = "_etl_snapshot"
 ADDED = "_etl_added"
@@ -37,6 +39,7 @@ _VALIDITY = (
     Column("_loaded_at", "TIMESTAMP", "When the version was written, UTC."),
 )
 _HASH = '"_row_hash"'
+_RETYPED = (SchemaChangeKind.WIDENED, SchemaChangeKind.CONVERTED)
 _COVERS = "valid_from <= CAST($day AS DATE) AND (valid_to IS NULL OR valid_to > CAST($day AS DATE))"
 
 
@@ -57,18 +60,20 @@ class Difference:
     removed: int
 
 
-def row_hash(layout: TableLayout) -> str:
-    """The hash of a row's columns, as SQL.
+def row_hash(layout: TableLayout, relation: str | None = None) -> str:
+    """The hash of a row's columns, as SQL; of a relation's where one is named.
 
     It is kept between loads, hence MD5 over text, which is the same in every version of the database, and not the
-    database's own hash. Missing values are left out, so that a new column, missing in all rows, changes no hash.
+    database's own hash. Missing values are left out, so that a new column, missing in all rows, changes no hash; the
+    values of an evolved column are spelled alike before and after its type was widened.
     """
     parts = []
     for column in sorted(layout.columns, key=lambda column: column.name):
-        text = f"CAST({column.quoted} AS VARCHAR)"
+        value = f"{relation}.{column.quoted}" if relation else column.quoted
+        text = canonical_text(value, column.sql_type) if column.evolved else f"CAST({value} AS VARCHAR)"
         name = text_literal(f"{column.name}:")
         parts.append(
-            f"CASE WHEN {column.quoted} IS NULL THEN '' "
+            f"CASE WHEN {value} IS NULL THEN '' "
             f"ELSE concat({name}, CAST(length({text}) AS VARCHAR), ':', {text}) END"
         )
     return f"md5(concat({', '.join(parts)}))"
@@ -76,12 +81,17 @@ def row_hash(layout: TableLayout) -> str:
 
 def account_tables(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> list[str]:
     """Give the tables, as SQL, in which versions of a table's rows are or were kept, in whichever form."""
-    names = (f"{layout.table}_history", f"_{layout.table}_versions", f"_{layout.table}_keys")
+    own = layout.schema
+    places = (
+        *((own, name, "_row_hash") for name in (f"{layout.table}_history", f"_{layout.table}_versions")),
+        (own, f"_{layout.table}_keys", "_row_hash"),
+        (f"_{own}", layout.table, BROUGHT_BY.name),
+    )
     return [
-        qualified(layout.schema, name)
-        for name in names
+        qualified(schema, name)
+        for schema, name, column in places
         # No contract has a column that begins with an underscore, so that no stream's table is mistaken for one.
-        if "_row_hash" in table_columns(connection, layout.schema, name)
+        if column in table_columns(connection, schema, name)
     ]
 
 
@@ -121,7 +131,9 @@ class Versions:
         """
         connection, layout = self._load.connection, self._layout
         if self.exist():
-            ensure_table(connection, layout)
+            _, changes = ensure_table(connection, layout)
+            if any(change.kind in _RETYPED for change in (*changes, *self._load.table_changes)):
+                self._hash_anew()
             return
         if table_columns(connection, layout.schema, layout.table):
             raise WarehouseError(
@@ -226,6 +238,17 @@ class Versions:
         self._load.connection.execute(
             f"DELETE FROM {self.name} AS old USING {using} WHERE {which} "
             f"AND {self._same_key('old', relation)}"
+        )
+
+    def _hash_anew(self) -> None:
+        """Hash what is known by the columns' present types; what has keys alone, as far as its values are known."""
+        own = self._load.layout
+        if self.has_values:
+            self._load.connection.execute(f"UPDATE {self.name} SET {_HASH} = {row_hash(own)}")
+            return
+        self._load.connection.execute(
+            f"UPDATE {self.name} AS old SET {_HASH} = {row_hash(own, 'new')} FROM {own.name} AS new "
+            f"WHERE {self._same_key('old', 'new')} AND old.valid_to IS NULL"
         )
 
     def _take_over(self, other: TableLayout) -> None:

@@ -24,7 +24,7 @@ class Appended(Model):
 
     stream = CLICKS
     wide = widened(CLICKS, NotedClicks)
-    columns = "page, seconds, clicked_at, note, _partition"
+    columns = "page, seconds, clicked_at, note, extra, _partition"
     business_date = 2
 
     def __init__(self) -> None:

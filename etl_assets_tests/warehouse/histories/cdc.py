@@ -41,7 +41,7 @@ class Changed(Model):
         self.stream = products(delete)
         self.wide = widened(self.stream, NotedProducts)
         marks = "_deleted_at, _values_sequence" if delete == "soft" else "NULL, NULL"
-        self.columns = f"lsn, op, changed_at, product_id, price, name, note, _partition, {marks}"
+        self.columns = f"lsn, op, changed_at, product_id, price, name, note, extra, _partition, {marks}"
         self._soft = delete == "soft"
         self._changes: dict[str, list[Row]] = {}
         self._numbers: set[int] = set()
@@ -130,8 +130,9 @@ def _same(row: Row) -> TableRow:
 
 def _values(row: Row) -> tuple[Any, ...]:
     """The values in their order: a missing one is the least."""
-    price, name, note = row["price"], row["name"], row["note"]
-    return price is not None, price or 0.0, name is not None, name or "", note is not None, note or ""
+    price = row["price"]
+    texts = (part for name in ("name", "note", "extra") for part in (row[name] is not None, row[name] or ""))
+    return price is not None, price or 0.0, *texts
 
 
 def _newest_with_values(rows: Iterable[Row]) -> Row | None:
@@ -151,11 +152,13 @@ def _end_of(rows: list[Row]) -> Row:
     if valued is None:
         return delete
     return (
-        delete | {name: valued[name] for name in ("price", "name", "note")} | {"values_from": valued["lsn"]}
+        delete
+        | {name: valued[name] for name in ("price", "name", "note", "extra")}
+        | {"values_from": valued["lsn"]}
     )
 
 
 def _as_table_row(row: Row) -> TableRow:
-    names = ("lsn", "op", "changed_at", "product_id", "price", "name", "note")
+    names = ("lsn", "op", "changed_at", "product_id", "price", "name", "note", "extra")
     deleted_at = row["changed_at"] if row["op"] == "D" else None
     return *(row[name] for name in names), row["changed_at"].date(), deleted_at, row.get("values_from")

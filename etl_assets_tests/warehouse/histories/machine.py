@@ -22,16 +22,27 @@ from hypothesis.stateful import rule as step
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import Status
+from etl_assets.streams.base import SchemaPolicy
+from etl_assets.streams.observed import Kind, kinds_of, text_of
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.past_loads import Target, cut_of
 from etl_assets.warehouse.rollback import Rollback
 from etl_assets.warehouse.schema import ensure_table, layout_of
+from etl_assets.warehouse.types import canonical_text, type_of
+from etl_assets_tests.warehouse.evolving import request_with
 from etl_assets_tests.warehouse.histories.model import DAYS, Model, TableRow
 from etl_assets_tests.warehouse.samples import LOADED_AT, Row, Stager, day, select
 
 BAD = st.lists(st.sampled_from(["x", "y"]), max_size=2)
+ADDED = (
+    "SELECT count(*) FROM etl.schema_changes WHERE change = 'added' AND field = 'extra' HAVING count(*) > 0"
+)
+TYPE = (
+    "SELECT data_type FROM information_schema.columns WHERE table_schema = 'shop' AND table_name = '{}' "
+    "AND column_name = 'extra'"
+)
 QUARANTINE = "SELECT partition, raw_payload FROM etl.quarantine WHERE state = 'pending'"
 LOADS = "SELECT count(*) FROM etl.loads WHERE verdict <> 'rolled_back' AND restores IS NULL"
 WATERMARK = "SELECT CAST(max(watermark) AS DATE) FROM etl.watermarks"
@@ -77,11 +88,13 @@ class History(RuleBasedStateMachine):
         self.counting: tuple[Counting, ...] = ()
         self.past: dict[int, Remembered] = {}
         self.commits = 0
+        self.kinds: set[Kind] = set()
         self._stack = ExitStack()
 
-    @initialize()
-    def open_a_new_warehouse(self) -> None:
-        """Make the file."""
+    @initialize(policy=st.sampled_from([SchemaPolicy.EVOLVE, SchemaPolicy.FREEZE]))
+    def open_a_new_warehouse(self, policy: SchemaPolicy) -> None:
+        """Make the file; the source sends a field that no contract knows."""
+        self.stream = replace(self.stream, schema_changes=policy)
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._stager = Stager(folder / "staged")
         self._warehouse = Warehouse(folder / "w.duckdb")
@@ -180,7 +193,8 @@ class History(RuleBasedStateMachine):
     @step()
     def add_a_column(self) -> None:
         """Load from now on by a contract with a column more."""
-        self.stream, self.is_wide = self.model.wide, True
+        self.stream = replace(self.model.wide, schema_changes=self.stream.schema_changes)
+        self.is_wide = True
         self.open_again()
 
     @step()
@@ -203,7 +217,11 @@ class History(RuleBasedStateMachine):
         watermark = max((day(number + 1) for number in last), default=None)
         assert select(self._session.connection, WATERMARK) == [(watermark,)]
         assert same_rows(select(self._session.connection, PUBLISHED), [(day(number),) for number in last])
+        assert select(self._session.connection, ADDED) == ([(1,)] if self.kinds else [])
         if self.commits:
+            assert select(self._session.connection, TYPE.format(self.stream.name)) == (
+                [(type_of(self.kinds),)] if self.kinds else []
+            )
             assert same_rows(self._found(), self.model.table())
             for query, rows in self.model.accounts().items():
                 assert same_rows(select(self._session.connection, self._readable(query)), rows)
@@ -236,7 +254,9 @@ class History(RuleBasedStateMachine):
         before, restates = self.model.table(), last is not None and last.versions != versions
         read = self._as_read(rows)
         expected = self.model.load(number, read, restates=restates)
-        assert result.status is Status.PUBLISHED
+        assert result.status.is_published
+        if self._evolves:
+            self.kinds |= kinds_of(row["extra"] for row in rows if row["extra"] is not None)
         assert result.counts == replace(
             expected, extracted=len(rows) + len(bad), staged=len(rows), quarantined=len(bad)
         )
@@ -249,11 +269,13 @@ class History(RuleBasedStateMachine):
 
     def _request(self, number: int, rows: list[Row], bad: list[str]) -> CommitRequest:
         contract_version, code_version = self._made_by
-        return self._stager.request(
+        return request_with(
+            self._stager,
             self.stream,
             number,
             rows,
-            bad,
+            [{"extra": row["extra"]} if row["extra"] is not None else {} for row in rows],
+            bad=bad,
             run_id=f"run-{self.commits}",
             landing_version=hashlib.sha256(repr((rows, bad)).encode()).hexdigest(),
             contract_version=contract_version,
@@ -270,23 +292,37 @@ class History(RuleBasedStateMachine):
 
     def _tables(self) -> list[list[TableRow]]:
         """Give the stream's table with its stamps, and what is kept beside it."""
-        queries = [f"SELECT * FROM shop.{self.stream.name}", *map(self._readable, self.model.accounts())]
         if not self.commits:
             return []
+        table = f"SELECT {self.model.columns}, COLUMNS('^_') FROM shop.{self.stream.name}"
+        queries = [self._readable(query) for query in (table, *self.model.accounts())]
         return [[(repr(row),) for row in select(self._session.connection, query)] for query in queries]
 
     def _as_read(self, rows: Sequence[Row]) -> list[Row]:
-        """Give the rows as the present contract reads them."""
-        return [row if self.is_wide else row | {"note": None} for row in rows]
+        """Give the rows as the present contract reads them, and as the table spells what it does not read."""
+        return [
+            row
+            | {
+                "note": row["note"] if self.is_wide else None,
+                "extra": text_of(row["extra"]) if self._evolves and row["extra"] is not None else None,
+            }
+            for row in rows
+        ]
 
     def _readable(self, query: str) -> str:
-        """Ask for the note only where there is one: a column is added by the first load that brings it."""
+        """Ask for note and extra only where they are: a column is added by the first load that brings it."""
         schema, table = re.findall(r"FROM (\w+)\.(\w+)", query)[0]
-        noted = (
-            f"SELECT 1 FROM information_schema.columns WHERE table_schema = '{schema}' "
-            f"AND table_name = '{table}' AND column_name = 'note'"
+        types = dict(
+            select(
+                self._session.connection,
+                "SELECT column_name, data_type FROM information_schema.columns "
+                f"WHERE table_schema = '{schema}' AND table_name = '{table}'",
+            )
         )
-        return query if select(self._session.connection, noted) else query.replace("note", "NULL AS note")
+        if "note" not in types:
+            query = query.replace("note", "NULL AS note")
+        extra = canonical_text("extra", types["extra"]) if "extra" in types else "NULL"
+        return query.replace("extra", f"{extra} AS extra", 1)
 
     def _found(self) -> list[TableRow]:
         query = f"SELECT {self.model.columns} FROM shop.{self.stream.name}"
@@ -302,6 +338,10 @@ class History(RuleBasedStateMachine):
     def _open(self) -> None:
         self._open_session = ExitStack()
         self._session: Session = self._open_session.enter_context(self._warehouse.session("history"))
+
+    @property
+    def _evolves(self) -> bool:
+        return self.stream.schema_changes == SchemaPolicy.EVOLVE
 
     @property
     def _hashed(self) -> str:

@@ -22,13 +22,14 @@ class NotedOrders(Orders):
 
 def _rank(row: Row) -> tuple[Any, ...]:
     """The order of versions of one key: by version, then by the columns in order, missing values least."""
-    status, note = row["status"], row["note"]
+    status, note, extra = row["status"], row["note"], row["extra"]
     return (
         row["updated_at"],
         (status is not None, status or ""),
         row["total"],
         row["created_on"],
         (note is not None, note or ""),
+        (extra is not None, extra or ""),
     )
 
 
@@ -49,7 +50,7 @@ class Merged(Model):
 
     stream = ORDERS
     wide = widened(ORDERS, NotedOrders)
-    columns = "order_id, status, total, created_on, updated_at, note, _partition"
+    columns = "order_id, status, total, created_on, updated_at, note, extra, _partition"
     business_date = 3
 
     def __init__(self) -> None:
@@ -118,5 +119,5 @@ def _as_text(days: Iterable[int]) -> str:
 
 
 def _columns(row: Row) -> TableRow:
-    names = ("order_id", "status", "total", "created_on", "updated_at", "note")
+    names = ("order_id", "status", "total", "created_on", "updated_at", "note", "extra")
     return tuple(row[name] for name in names)

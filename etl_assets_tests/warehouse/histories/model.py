@@ -20,6 +20,7 @@ from etl_assets_tests.warehouse.samples import Row
 
 DAYS = st.integers(0, 3)
 NOTES = st.sampled_from([None, "", "n"])
+EXTRAS = st.sampled_from([None, None, 1, 2, 10, 0.5, 2.0, True, "9", "x"])
 TableRow = tuple[Any, ...]
 
 
@@ -29,8 +30,8 @@ def widened(stream: Stream, contract: type[Contract]) -> Stream:
 
 
 def noted(rows: st.SearchStrategy[Row]) -> st.SearchStrategy[Row]:
-    """Add a note to rows; a stream that is not wide yet does not read it."""
-    return st.builds(lambda row, note: row | {"note": note}, rows, NOTES)
+    """Add to rows a note, which a stream that is not wide yet does not read, and a field that no contract knows."""
+    return st.builds(lambda row, note, extra: row | {"note": note, "extra": extra}, rows, NOTES, EXTRAS)
 
 
 class Model(ABC):
@@ -39,8 +40,8 @@ class Model(ABC):
     Attributes:
         stream: The stream under its first contract.
         wide: The stream after a column was added.
-        columns: What is compared of the table, as SQL; the contract's columns, `note` and what else follows from the
-            loads alone.
+        columns: What is compared of the table, as SQL; the contract's columns, `note`, `extra` as text, and what else
+            follows from the loads alone.
         business_date: Position of the business date among them.
     """
 
@@ -59,7 +60,7 @@ class Model(ABC):
 
         Args:
             number: The day.
-            rows: Its good rows, each with a `note`.
+            rows: Its good rows, each with a `note` and an `extra`, which is text or missing.
             restates: Whether the day was loaded before by another contract or transform.
         """
 

@@ -30,7 +30,8 @@ class Replaced(Model):
     stream = LINES
     wide = widened(LINES, NotedLines)
     columns = (
-        "line_id, invoice_no, quantity, amount, invoiced_at, customer_id, is_cancellation, note, _partition"
+        "line_id, invoice_no, quantity, amount, invoiced_at, customer_id, is_cancellation, "
+        "note, extra, _partition"
     )
     business_date = 4
 

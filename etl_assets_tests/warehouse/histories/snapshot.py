@@ -37,7 +37,7 @@ class Snapshots(Model):
         self.stream = customers(removed, history=history)
         self.wide = widened(self.stream, NotedCustomers)
         mark = "_removed_on" if removed == "mark" else "NULL"
-        self.columns = f"customer_id, name, points, since, note, _partition, {mark}"
+        self.columns = f"customer_id, name, points, since, note, extra, _partition, {mark}"
         self._removed, self._history = removed, history
         self._days: dict[date, dict[str, Row]] = {}
 
@@ -79,7 +79,7 @@ class Snapshots(Model):
         """See `Model`: the history."""
         if not self._history or not self._days:
             return {}
-        columns = "customer_id, name, points, since, note, valid_from, valid_to, is_current"
+        columns = "customer_id, name, points, since, note, extra, valid_from, valid_to, is_current"
         versions = [(*row.values(), since, until, until is None) for row, since, until in self._versions()]
         return {f"SELECT {columns} FROM shop.customers_history": versions}
 
