@@ -97,6 +97,7 @@ def test_json_for_machines() -> None:
                 "error_type": "SourceError",
             },
         ],
+        "schema_changes": [],
     }
     assert found["marts"] == [{"mart": "daily_sales", "dates_rebuilt": 3, "rows": 30, "failure": None}]
     assert (found["run_ids"], found["seconds"], found["problem"]) == (["r1", "r2"], 1.23, None)

@@ -33,7 +33,7 @@ def _rank(row: Row) -> tuple[Any, ...]:
     )
 
 
-SUPERSEDED = "SELECT order_id, status, total, created_on, updated_at, note, {} FROM _shop.orders"
+SUPERSEDED = "SELECT order_id, status, total, created_on, updated_at, note, extra, {} FROM _shop.orders"
 BROUGHT_BY = "SELECT order_id, {} FROM shop.orders"
 
 
