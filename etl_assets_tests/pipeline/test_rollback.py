@@ -18,12 +18,13 @@ from filelock import FileLock
 from etl_assets.failures import ConfigurationError, EtlError, FailureClass, LandingError, WarehouseError
 from etl_assets.landing.store import PAGES_FILE
 from etl_assets.observability.logging import configure_logging
-from etl_assets.outcomes import Status
+from etl_assets.outcomes import FailedItem, Status
 from etl_assets.pipeline.doctor import Weight, examine, mend
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.plan import Reason, plan
 from etl_assets.pipeline.rollback import SCRATCH_FOLDER, plan_rollback, roll_back, scratch_lock
 from etl_assets.streams.base import ErrorBudget
+from etl_assets.warehouse.failed_items import FailedItems, record_failed_items
 from etl_assets_tests.pipeline.undoing import (
     MERGED,
     REPLACED,
@@ -157,8 +158,15 @@ def test_some_days_alone_can_go_back(history: Environment) -> None:
 
 
 def test_bad_rows_of_days_that_are_taken_out_wait_for_nobody(history: Environment) -> None:
+    item = FailedItem("z", "extract", FailureClass.TRANSIENT, "SourceError", "down", datetime.now(UTC), 0)
+    with history.warehouse.session("test") as session:
+        for number in range(3):
+            failed = FailedItems("till", "events", days(number), [item], "bad", published=True)
+            record_failed_items(session.connection, failed)
     undo(history, "good", REPLACED)
     with history.warehouse.read("test") as connection:
+        items = select(connection, "SELECT partition, state FROM etl.failed_items ORDER BY ALL")
+        assert items == [(days(0), "pending"), (days(1), "pending"), (days(2), "resolved")]
         states = select(connection, "SELECT stream, partition, state FROM etl.quarantine ORDER BY ALL")
     assert states == [
         ("events", days(1), "pending"),
@@ -283,6 +291,8 @@ def test_a_bookkeeping_of_before_is_read_as_it_is(history: Environment) -> None:
     with history.warehouse.session("test") as session:
         for column in ("restores", "restates"):
             session.connection.execute(f"ALTER TABLE etl.loads DROP COLUMN {column}")
+        for table in ("schema_changes", "known_fields"):
+            session.connection.execute(f"DROP TABLE etl.{table}")
         session.connection.execute("DELETE FROM etl.schema_version WHERE version >= 4")
     assert plan_rollback(history, [REPLACED, MERGED], "good") == expected
     undo(history, "good")
