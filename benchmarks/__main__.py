@@ -34,9 +34,12 @@ def main(
     table_rows: Annotated[
         tuple[int, int], typer.Option(min=10_000, help="Rows of the two tables of the case large-tables.")
     ] = large_tables.ROWS,
-    results: Annotated[Path, typer.Option(help="Folder for latest.json and latest.md.")] = RESULTS,
+    results: Annotated[Path, typer.Option(help="Folder for the results, as JSON and Markdown.")] = RESULTS,
 ) -> None:
-    """Measure the main job; results of all cases are written down, those of single ones only shown."""
+    """Measure the main job.
+
+    Results of all cases are written down, and those of large-tables by itself; those of other single ones only shown.
+    """
     unknown = sorted(set(case or []) - set(CASES))
     if unknown:
         raise typer.BadParameter(f"unknown case {', '.join(unknown)}; known: {', '.join(CASES)}")
@@ -59,9 +62,17 @@ def main(
                 typer.echo(f"error: case {name}: {error}", err=True)
                 sys.exit(1)
     typer.echo(as_markdown(setting, found))
-    if not case:
-        for path in write_results(results, "quick" if quick else "latest", setting, found):
+    if name_of := page_of(case or [], quick=quick):
+        for path in write_results(results, name_of, setting, found):
             typer.echo(f"written: {path}", err=True)
+
+
+def page_of(cases: list[str], *, quick: bool) -> str:
+    """Name the page that results go to: one for all cases, and one for each that is only measured when asked for."""
+    if not cases:
+        return "quick" if quick else "latest"
+    (first, *others) = cases
+    return first.replace("-", "_") if first in ONLY_BY_NAME and not others and not quick else ""
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks.workload import Days, backfill, clean_environment, rows_of, serv
 from etl_assets.demo.server import spawn_source
 
 LARGE_DAY = date(2024, 1, 3)
+SATURDAY = 5
 IMPORTS = ("import dagster", "import etl_assets.definitions")
 
 
@@ -150,38 +151,47 @@ def day_into_large_tables(bench: Bench) -> list[Result]:
     for rows, path in paths.items():
         large_tables.build(path, rows)
     few, many = bench.table_rows
+    against = f"into {many:,} rows against {few:,}"
     results = []
     for loading in large_tables.LOADINGS:
-        small, large = (
-            large_tables.medians_of(paths[rows], rows, loading, bench.runs) for rows in bench.table_rows
+        took = large_tables.compare_commits(paths, loading, bench.runs)
+        small, large = took[few], took[many]
+        figures = {
+            **_compared("commit", small.commit, large.commit),
+            **_compared("commit_cpu", small.commit_cpu, large.commit_cpu),
+            **_compared("session", small.session, large.session),
+        }
+        results.append(
+            Result(f"large_{loading.name}", f"{loading.what}, {against}, by {loading.write}", figures)
         )
-        what = f"{loading.what}, into {many:,} rows against {few:,}, by {loading.write}"
-        results.append(Result(f"large_{loading.name}", what, _compared(small, large)))
+    marts = large_tables.compare_marts(paths, bench.runs)
+    what = f"A day of the mart daily_sales, out of {many:,} rows against {few:,}"
+    results.append(Result("large_mart", what, _compared("whole", marts[few], marts[many])))
+    all_days = (bench.days.first + timedelta(days=number) for number in range(bench.days.count))
+    # The real shop is closed on Saturdays.
+    days = [day for day in all_days if day.weekday() != SATURDAY][: 2 * bench.runs]
     with served(bench.days) as source:
         for stream in ("shop/order_lines", "shop/orders"):
-            walls = [
-                median(
-                    backfill(source, path.parent, stream, day, day).wall
-                    for day in (bench.days.first + timedelta(days=number) for number in range(bench.runs))
+            loads = large_tables.compare_loads(paths, source, stream, days[bench.runs :])
+            what = (
+                f"The whole load of one day of {stream}, from the source to the closed warehouse, {against}"
+            )
+            results.append(Result(f"large_load_{stream}", what, _compared("whole", loads[few], loads[many])))
+            walls = {
+                rows: median(
+                    backfill(source, path.parent, stream, day, day).wall for day in days[: bench.runs]
                 )
-                for path in (paths[few], paths[many])
-            ]
-            what = f"The whole command for one day of {stream}, into {many:,} rows against {few:,}"
+                for rows, path in paths.items()
+            }
+            what = f"The whole command for one day of {stream}, {against}"
             results.append(
-                Result(f"large_command_{stream}", what, _compared((walls[0],) * 2, (walls[1],) * 2))
+                Result(f"large_command_{stream}", what, _compared("whole", walls[few], walls[many]))
             )
     return results
 
 
-def _compared(small: tuple[float, float], large: tuple[float, float]) -> dict[str, float]:
-    return {
-        "small_commit_seconds": small[0],
-        "large_commit_seconds": large[0],
-        "commit_to_small": large[0] / small[0],
-        "small_seconds": small[1],
-        "large_seconds": large[1],
-        "to_small": large[1] / small[1],
-    }
+def _compared(name: str, small: float, large: float) -> dict[str, float]:
+    return {f"small_{name}": small, f"large_{name}": large, f"{name}_to_small": large / small}
 
 
 def _loading(name: str, what: str, runs: list[Measurement]) -> Result:

@@ -7,7 +7,7 @@ from the source to the closed warehouse, and of a mart's rebuild. What does not:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -30,7 +30,6 @@ from etl_assets.streams.base import Stream
 from etl_assets.streams.discovery import discover_streams
 from etl_assets.warehouse.commit import CommitRequest
 from etl_assets.warehouse.database import Warehouse
-from etl_assets.warehouse.marts import rows_of, touched
 from etl_assets.warehouse.schema import ensure_table, layout_of
 
 ROWS = (1_000_000, 100_000_000)
@@ -121,31 +120,51 @@ def build(path: Path, rows: int) -> None:
                 )
 
 
-def seconds_of(path: Path, rows: int, loading: Loading, runs: int) -> list[tuple[float, float]]:
-    """Load some days, one after the other, each twice; give the seconds of each commit, and of the whole session.
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a load took, of the clock and of the processor, in seconds: the commit, and with opening and closing."""
+
+    commit: float
+    session: float
+    commit_cpu: float
+    session_cpu: float
+
+    @classmethod
+    def median_of(cls, loads: Sequence[Took]) -> Took:
+        """Give the median of each."""
+        return cls(*(median(getattr(load, name) for load in loads) for name in cls.__dataclass_fields__))
+
+
+def compare_commits(paths: Mapping[int, Path], loading: Loading, runs: int) -> dict[int, Took]:
+    """Load some days into each table by turns, each day twice; give the medians by the tables' rows.
 
     Args:
-        path: The warehouse.
-        rows: Rows that its tables were made with.
+        paths: The warehouses, by the rows that their tables were made with.
         loading: How.
         runs: Days.
 
     Raises:
         BenchmarkError: If a load did not change the table.
     """
-    stream, seconds = discover_streams()[loading.stream], []
+    stream = discover_streams()[loading.stream]
+    loads: dict[int, list[Took]] = {rows: [] for rows in paths}
     for number in range(runs):
         for salt in (1, 2):
-            request = _stage(path.parent, stream, loading, rows + number * ROWS_PER_DAY, salt)
-            opening = time.perf_counter()
-            with Warehouse(path).session("benchmark: load a day") as session:
-                begun = time.perf_counter()
-                result = session.commit(request)
-                committed = time.perf_counter()
-            seconds.append((committed - begun, time.perf_counter() - opening))
-            if result.counts.loaded != request.counts.staged:
-                raise BenchmarkError(f"{loading.name}: only {result.counts.loaded} rows were loaded")
-    return seconds
+            for rows, path in paths.items():
+                request = _stage(path.parent, stream, loading, rows + number * ROWS_PER_DAY, salt)
+                loads[rows].append(_commit(path, request))
+    return {rows: Took.median_of(taken) for rows, taken in loads.items()}
+
+
+def _commit(path: Path, request: CommitRequest) -> Took:
+    opening, opening_cpu = time.perf_counter(), time.process_time()
+    with Warehouse(path).session("benchmark: load a day") as session:
+        begun, begun_cpu = time.perf_counter(), time.process_time()
+        result = session.commit(request)
+        commit, commit_cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
+    if result.counts.loaded != request.counts.staged:
+        raise BenchmarkError(f"{request.what}: only {result.counts.loaded} rows were loaded")
+    return Took(commit, time.perf_counter() - opening, commit_cpu, time.process_time() - opening_cpu)
 
 
 def _stage(folder: Path, stream: Stream, loading: Loading, first: int, salt: int) -> CommitRequest:
@@ -179,78 +198,58 @@ def _stage(folder: Path, stream: Stream, loading: Loading, first: int, salt: int
     )
 
 
-def medians_of(path: Path, rows: int, loading: Loading, runs: int) -> tuple[float, float]:
-    """Give the median seconds of a commit, and of a session with opening and closing."""
-    commits, sessions = zip(*seconds_of(path, rows, loading, runs), strict=True)
-    return median(commits), median(sessions)
-
-
-def whole_loads(path: Path, source: SpawnedSource, stream_id: str, days: Sequence[date]) -> float:
+def compare_loads(
+    paths: Mapping[int, Path], source: SpawnedSource, stream_id: str, days: Sequence[date]
+) -> dict[int, float]:
     """Give the median seconds of loading a day by the pipeline: extract, stage, commit, open and close the warehouse.
 
     Args:
-        path: The warehouse.
+        paths: The warehouses, by the rows that their tables were made with.
         source: Serves the days.
         stream_id: The stream.
-        days: The days, loaded one after the other.
+        days: The days, each loaded into one table after the other.
 
     Raises:
         BenchmarkError: If a day was not published.
     """
+    seconds: dict[int, list[float]] = {rows: [] for rows in paths}
+    for day in days:
+        for rows, path in paths.items():
+            seconds[rows].append(_load(path, source, stream_id, day))
+    return {rows: median(taken) for rows, taken in seconds.items()}
+
+
+def _load(path: Path, source: SpawnedSource, stream_id: str, day: date) -> float:
     catalogue = discover_streams()
     settings = load_settings(
         {"ETL_DATA_DIR": str(path.parent), "ETL_SHOP_URL": source.url, "ETL_SHOP_TOKEN": source.token}
     )
-    environment = Environment.of(settings, catalogue.code_versions)
-    stream, seconds = catalogue[stream_id], []
+    environment, stream = Environment.of(settings, catalogue.code_versions), catalogue[stream_id]
     with closing(environment.open_source(stream.source)) as reader:
         pipeline = PartitionPipeline(
             environment=environment, stream=stream, stages=frozenset(Stage), run_id="benchmark", client=reader
         )
-        for day in days:
-            begun = time.perf_counter()
-            (outcome,) = run_partitions(pipeline, [day], reporter=SilentReporter(), threads=1)
-            seconds.append(time.perf_counter() - begun)
-            if not outcome.counts.loaded:
-                raise BenchmarkError(f"{stream_id} {day}: {outcome.message or 'nothing was loaded'}")
-    return median(seconds)
+        begun = time.perf_counter()
+        (outcome,) = run_partitions(pipeline, [day], reporter=SilentReporter(), threads=1)
+        seconds = time.perf_counter() - begun
+    if not outcome.counts.loaded:
+        raise BenchmarkError(f"{stream_id} {day}: {outcome.message or 'nothing was loaded'}")
+    return seconds
 
 
-def mart_rebuilds(path: Path, days: int) -> float:
-    """Give the median seconds of rebuilding a date of the mart, as a load of it would have it rebuilt.
-
-    The mart is told to hold all there is, as it would have to be built whole first.
-
-    Args:
-        path: The warehouse, whose lines have been loaded to once at least.
-        days: Dates, one after the other.
-    """
-    (mart,) = (mart for mart in discover_marts() if mart.name == "daily_sales")
-    seconds = []
-    with Warehouse(path).session("benchmark: rebuild a mart") as session:
-        connection = session.connection
-        connection.execute("CREATE SCHEMA IF NOT EXISTS marts")
-        with touched(connection, []):
-            connection.execute(f"CREATE TABLE IF NOT EXISTS marts.daily_sales AS {rows_of(mart)}")
-        last = connection.execute("SELECT max(load_id) FROM etl.loads").fetchone()
-        for number in range(days):
-            day = FIRST_DAY + timedelta(days=10 * number + 3)
-            for statement, values in (
-                ("DELETE FROM etl.mart_builds WHERE mart = ?", [mart.name]),
-                ("DELETE FROM etl.touched_dates", []),
-                (
-                    "INSERT INTO etl.mart_builds (mart, load_id, sql_version) VALUES (?, ?, ?)",
-                    [mart.name, last[0] - 1 if last else 0, mart.sql_version],
-                ),
-                (
-                    "INSERT INTO etl.touched_dates VALUES (?, 'shop', 'order_lines', ?)",
-                    [last[0] if last else 0, day],
-                ),
-            ):
-                connection.execute(statement, values)
-            begun = time.perf_counter()
-            result = session.rebuild_mart(mart, "benchmark", datetime.now(UTC))
-            seconds.append(time.perf_counter() - begun)
-            if result.rows != 1:
-                raise BenchmarkError(f"mart {mart.name}: {result.rows} rows were built for {day}")
-    return median(seconds)
+def compare_marts(paths: Mapping[int, Path], runs: int) -> dict[int, float]:
+    """Give the median seconds of rebuilding the mart of the lines for a day that was loaded just before."""
+    mart = next(mart for mart in discover_marts() if mart.name == "daily_sales")
+    loading, seconds = LOADINGS[0], dict[int, list[float]]({rows: [] for rows in paths})
+    stream = discover_streams()[loading.stream]
+    for number in range(runs + 1):
+        for rows, path in paths.items():
+            _commit(path, _stage(path.parent, stream, loading, rows + number * ROWS_PER_DAY, 3))
+            with Warehouse(path).session("benchmark: rebuild a mart") as session:
+                begun = time.perf_counter()
+                result = session.rebuild_mart(mart, "benchmark", datetime.now(UTC))
+                seconds[rows].append(time.perf_counter() - begun)
+            if not result.rows:
+                raise BenchmarkError(f"mart {mart.name}: nothing was built")
+    # The first one built the mart whole.
+    return {rows: median(taken[1:]) for rows, taken in seconds.items()}

@@ -96,8 +96,13 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
     for result in results:
         if "added_seconds" in result.figures:
             lines += ["", _imports_sentence(result)]
-        if "to_small" in result.figures:
-            lines += ["", _large_table_sentence(result)]
+    compared = [row for result in results for row in _large_table_rows(result)]
+    if compared:
+        lines += [
+            "| what is loaded | part | small table, s | large table, s | times |",
+            "| --- | --- | ---: | ---: | ---: |",
+            *compared,
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -123,19 +128,22 @@ def _imports_sentence(result: Result) -> str:
     )
 
 
-def _large_table_sentence(result: Result) -> str:
+_PARTS = {
+    "commit": "commit",
+    "commit_cpu": "CPU of the commit",
+    "session": "commit with opening and closing",
+    "whole": "whole",
+}
+
+
+def _large_table_rows(result: Result) -> list[str]:
     figures = result.figures
-    whole = (
-        f"{result.what}: {figures['large_seconds']:.2f} s against {figures['small_seconds']:.2f} s "
-        f"({figures['to_small']:.2f} times)"
-    )
-    if figures["large_commit_seconds"] == figures["large_seconds"]:
-        return f"{whole}."
-    return (
-        f"{whole} for opening the warehouse, committing and closing; of that the commit "
-        f"{figures['large_commit_seconds']:.2f} s against {figures['small_commit_seconds']:.2f} s "
-        f"({figures['commit_to_small']:.2f} times)."
-    )
+    return [
+        f"| {result.what} | {part} | {figures[f'small_{name}']:.2f} | {figures[f'large_{name}']:.2f} "
+        f"| {figures[f'{name}_to_small']:.2f} |"
+        for name, part in _PARTS.items()
+        if f"{name}_to_small" in figures
+    ]
 
 
 def write_results(folder: Path, name: str, setting: dict[str, Any], results: Sequence[Result]) -> list[Path]:

@@ -10,11 +10,13 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import large_tables
 from benchmarks.cases import CASES, Result
 from benchmarks.measure import BenchmarkError, Measurement, measure, medians
 from benchmarks.report import as_markdown, describe_setting, write_results
@@ -125,3 +127,34 @@ def test_an_unknown_case_is_refused_with_those_there_are() -> None:
     result = CliRunner().invoke(app, ["--case", "speed"])
     assert result.exit_code == 2
     assert all(name in result.output for name in CASES)
+
+
+def test_commits_marts_and_loads_are_compared_between_tables_of_two_sizes(tmp_path: Path) -> None:
+    paths = {rows: tmp_path / str(rows) / "warehouse.duckdb" for rows in (10_000, 20_000)}
+    for rows, path in paths.items():
+        large_tables.build(path, rows)
+    for loading in large_tables.LOADINGS:
+        took = large_tables.compare_commits(paths, loading, runs=1)
+        assert set(took) == set(paths)
+        assert all(0 < each.commit <= each.session for each in took.values())
+    assert all(seconds > 0 for seconds in large_tables.compare_marts(paths, runs=1).values())
+    with spawn_source(lines_per_day=200, now=DAYS.now) as source:
+        loads = large_tables.compare_loads(paths, source, "shop/order_lines", [DAYS.first])
+    assert all(seconds > 0 for seconds in loads.values())
+    with duckdb.connect(str(paths[10_000]), read_only=True) as connection:
+        (lines,) = connection.execute("SELECT count(*) FROM shop.order_lines").fetchone() or (0,)
+    assert lines > 10_000 + 2 * large_tables.ROWS_PER_DAY
+
+
+def test_a_comparison_is_shown_part_by_part() -> None:
+    figures = {"small_commit": 0.2, "large_commit": 0.25, "commit_to_small": 1.25}
+    page = as_markdown(describe_setting(DAYS, 1), [Result("large_merge", "A day", figures)])
+    assert "| A day | commit | 0.20 | 0.25 | 1.25 |" in page
+
+
+@pytest.mark.parametrize(
+    ("cases", "page"),
+    [([], "latest"), (["large-tables"], "large_tables"), (["orders"], ""), (["large-tables", "orders"], "")],
+)
+def test_what_is_written_down_is_what_was_measured_whole(cases: list[str], page: str) -> None:
+    assert benchmarks.page_of(cases, quick=False) == page

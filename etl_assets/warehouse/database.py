@@ -17,6 +17,7 @@ from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.errors import holder_pid, is_locked, opening_error, told_plainly
 from etl_assets.warehouse.lock import WarehouseLock
 from etl_assets.warehouse.session import Session
+from etl_assets.warehouse.tuning import tune
 
 __all__ = ["Session", "Warehouse"]
 
@@ -128,6 +129,7 @@ class Warehouse:
         """Set what only an open connection takes, and then no more: a mart's SQL must not change settings."""
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            tune(connection)
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise opening_error(error, self._path) from error

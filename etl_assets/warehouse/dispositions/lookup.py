@@ -3,7 +3,7 @@
 DuckDB keeps the least and the greatest value of each stretch of a column and skips stretches that cannot match. From a
 join it derives what to look for: all the keys when they are few, else only their range. A day's keys are mostly near
 each other, new ones and those of recent rows; but one old key among them widens the range to the whole table. So the
-outermost keys are looked up apart, few at a time, and those in between by their range.
+outermost keys are looked up apart, one by one, and those in between by their range.
 
 What belongs here: that. What does not: what is done with the rows.
 """
@@ -13,15 +13,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 from etl_assets.warehouse.dispositions.base import Load
+from etl_assets.warehouse.tuning import KEYS_LOOKED_UP_ONE_BY_ONE
 
 FOUND = "_etl_found"
 _KEYS = "_etl_keys"
 
-_FEW = 50
-"""Keys that are looked up one by one: DuckDB's `dynamic_or_filter_threshold`."""
-
-_LOWEST, _HIGHEST = 8 * _FEW, 2 * _FEW
-"""Keys that are looked up few at a time: keys mostly grow with time, so that old ones are among the lowest."""
+_LOWEST, _HIGHEST = KEYS_LOOKED_UP_ONE_BY_ONE, KEYS_LOOKED_UP_ONE_BY_ONE // 4
+"""Keys that are looked up apart: keys mostly grow with time, so that old ones are among the lowest."""
 
 _MANY = 100_000
 """Keys of which none are looked up apart: they are most likely all over the table."""
@@ -60,8 +58,6 @@ def _stretches(count: int) -> list[tuple[int, int]]:
     """Cut the places of ordered keys into stretches that are looked up apart."""
     if count > _MANY:
         return [(0, count)]
-    cuts = {0, count, *range(0, min(_LOWEST, count), _FEW), *range(max(count - _HIGHEST, 0), count, _FEW)}
-    if count > _LOWEST + _HIGHEST:
-        cuts.add(_LOWEST)
-    ordered = sorted(cuts)
+    lowest = min(_LOWEST, count)
+    ordered = sorted({0, lowest, max(lowest, count - _HIGHEST), count})
     return list(pairwise(ordered)) or [(0, 0)]
