@@ -30,6 +30,7 @@ from etl_assets.pipeline.documents import (
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
+from etl_assets.pipeline.recovery import partition_lock, recover_partition
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
@@ -81,6 +82,7 @@ class PartitionPipeline:
                 # First of all: without its key, nothing of the stream is asked for.
                 pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
+                recover_partition(self.environment, self.stream, day)
                 prepared.landed = self._land(day)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
@@ -146,9 +148,7 @@ class PartitionPipeline:
         return self.environment.pseudonymiser(self.stream)
 
     def _lock(self, day: date) -> FileLock:
-        path = self.environment.staged.partition_dir(self.stream, day) / ".lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False)
+        lock = partition_lock(self.environment, self.stream, day)
         try:
             lock.acquire(timeout=self.environment.settings.lock_timeout, poll_interval=0.1)
         except Timeout:

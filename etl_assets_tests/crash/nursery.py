@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from etl_assets.observability.logging import configure_logging
-from etl_assets_tests.crash.aftermath import WAREHOUSE, Aftermath, aftermath, content_of, same_in_every_run
+from etl_assets_tests.crash.aftermath import Aftermath, aftermath, content_of, same_in_every_run
 from etl_assets_tests.crash.tracing import NOTES, TAKING_ROOM, Blow, Ended, Step, follow, traced_from_here
 from etl_assets_tests.crash.workloads import WORKLOADS, Workload, day
 
@@ -75,7 +75,11 @@ class Case:
     instants: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        at = f"{self.point.call} {self.point.path} #{self.point.number} ({self.point.place})" if self.point else ""
+        at = (
+            f"{self.point.call} {self.point.path} #{self.point.number} ({self.point.place})"
+            if self.point
+            else ""
+        )
         return f"{self.workload}: {self.blow.value} {at or self.instants}"
 
 
@@ -160,14 +164,18 @@ class Nursery:
     def _record(self, name: str, workload: Workload) -> Known:
         home = self._root / name
         variables = [workload.make_source(home, state, self._library) for state in (0, 1)]
-        first, then = ({**one, "ETL_DATA_DIR": str(home / "before"), "ETL_LOCK_TIMEOUT": "30"} for one in variables)
+        first, then = (
+            {**one, "ETL_DATA_DIR": str(home / "before"), "ETL_LOCK_TIMEOUT": "30"} for one in variables
+        )
         workload.warm_up(first)
         (home / "before").mkdir(parents=True)
         if workload.loaded:
             self._ask(lambda: _load(workload, first, workload.loaded))
         undisturbed, watched = home / "undisturbed", home / "watched"
         self._copy(name, undisturbed)
-        states = self._ask(lambda: _load_one_by_one(workload, {**then, "ETL_DATA_DIR": str(undisturbed)}))["states"]
+        states = self._ask(lambda: _load_one_by_one(workload, {**then, "ETL_DATA_DIR": str(undisturbed)}))[
+            "states"
+        ]
         self._copy(name, watched)
         points, seconds = self._watch(workload, {**then, "ETL_DATA_DIR": str(watched)})
         expected = self._ask(lambda: _look(workload, {**then, "ETL_DATA_DIR": str(watched)}))
@@ -220,7 +228,9 @@ class Nursery:
             return int(struck), [f"it ended with status {ended.status}"]
         return int(struck), [problem for problem in answer["problems"] if not _is_told(problem, case.error)]
 
-    def _kill_after(self, workload: Workload, variables: dict[str, str], seconds: float) -> tuple[int, list[str]]:
+    def _kill_after(
+        self, workload: Workload, variables: dict[str, str], seconds: float
+    ) -> tuple[int, list[str]]:
         """Load in two threads, and kill at an instant."""
         child = _fork(lambda: _load(workload, variables, threads=2), self._answer_path)
         time.sleep(seconds)
@@ -292,7 +302,10 @@ def _fork(work: Callable[[], dict[str, Any]], answer: Path) -> int:
 
 
 def _load(
-    workload: Workload, variables: dict[str, str], days: tuple[int, ...] | list[int] | None = None, threads: int = 1
+    workload: Workload,
+    variables: dict[str, str],
+    days: tuple[int, ...] | list[int] | None = None,
+    threads: int = 1,
 ) -> dict[str, Any]:
     wanted = workload.days if days is None else [day(number) for number in days]
     try:

@@ -29,7 +29,14 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
-_TRACEME, _CONTINUE, _GET_REGISTERS, _SET_REGISTERS, _TO_THE_END_OF_THE_CALL, _SET_OPTIONS = 0, 7, 12, 13, 24, 0x4200
+_TRACEME, _CONTINUE, _GET_REGISTERS, _SET_REGISTERS, _TO_THE_END_OF_THE_CALL, _SET_OPTIONS = (
+    0,
+    7,
+    12,
+    13,
+    24,
+    0x4200,
+)
 _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x80 | 0x100000
 """System calls told from other traps; forks and threads followed; the filter's stops; killed with the tracer."""
 _SECCOMP_STOP, _ALL_THREADS = 7, 0x40000000
@@ -64,13 +71,11 @@ TAKING_ROOM = frozenset(
 )  # fmt: skip
 """Calls that a full disk refuses; a flush because the room is taken only then on some file systems."""
 
-_registers = (
-    "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
-).split()
+_registers = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"]
 
 
 class _Registers(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_ulonglong) for name in _registers]  # noqa: RUF012 - ctypes' own form
+    _fields_ = [(name, ctypes.c_ulonglong) for name in _registers]
 
 
 class Blow(Enum):
@@ -304,7 +309,11 @@ def _program() -> list[bytes]:
     program = [_code(_LOAD, 4), _code(_IF_EQUAL, _X86_64, 1, 0), _code(_RETURN, _RET_ALLOW), _code(_LOAD, 0)]
     program += _only_if(CALLS["open"], 1, _code(_IF_ANY_BIT, changing, 0, 1))
     program += _only_if(CALLS["openat"], 2, _code(_IF_ANY_BIT, changing, 0, 1))
-    program += _only_if(CALLS["fcntl"], 1, *(_code(_IF_EQUAL, lock, 3 - n, int(n == 3)) for n, lock in enumerate((6, 7, 37, 38))))
+    program += _only_if(
+        CALLS["fcntl"],
+        1,
+        *(_code(_IF_EQUAL, lock, 3 - n, int(n == 3)) for n, lock in enumerate((6, 7, 37, 38))),
+    )
     program += _only_if(CALLS["write"], 0, _code(_IF_EQUAL, NOTES, 1, 0))
     for number in (*CALLS.values(), _SIGNAL_RETURN):
         program += [_code(_IF_EQUAL, number, 0, 1), _code(_RETURN, _RET_TRACE)]
@@ -313,7 +322,12 @@ def _program() -> list[bytes]:
 
 def _only_if(number: int, argument: int, *conditions: bytes) -> list[bytes]:
     """Stop a call only if a condition on the lower half of an argument holds: it then goes on with the next line."""
-    inner = [_code(_LOAD, 16 + 8 * argument), *conditions, _code(_RETURN, _RET_TRACE), _code(_RETURN, _RET_ALLOW)]
+    inner = [
+        _code(_LOAD, 16 + 8 * argument),
+        *conditions,
+        _code(_RETURN, _RET_TRACE),
+        _code(_RETURN, _RET_ALLOW),
+    ]
     return [_code(_IF_EQUAL, number, 0, len(inner)), *inner]
 
 

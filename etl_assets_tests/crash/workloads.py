@@ -146,7 +146,9 @@ class Workload:
         _write_table(place / "source.db", [row for rows in everything for row in rows])
         return {variable: f"sqlite:///{place / 'source.db'}"}
 
-    def load(self, variables: dict[str, str], days: Sequence[date], *, threads: int = 1) -> list[PartitionOutcome]:
+    def load(
+        self, variables: dict[str, str], days: Sequence[date], *, threads: int = 1
+    ) -> list[PartitionOutcome]:
         """Load days, and rebuild the mart."""
         environment = Environment.of(load_settings(variables), {self.stream.id: "1"})
         with closing(environment.open_source(self.stream.source)) as reader:
@@ -264,14 +266,17 @@ WORKLOADS: dict[str, Workload] = {
         _stream("customers", _FILES, Snapshot(**_KEYED, history=True, guard=1.0), window_column=None), _things
     ),
     "snapshot": Workload(
-        _stream("customers", _FILES, Snapshot(**_KEYED, removed="delete", guard=1.0), window_column=None), _things
+        _stream("customers", _FILES, Snapshot(**_KEYED, removed="delete", guard=1.0), window_column=None),
+        _things,
     ),
     "documents": Workload(
         _stream(
             "papers",
             _LIBRARY,
             Merge(key="thing_id", version="seen_at"),
-            extract=Documents(path="/papers/{identifier}", identifiers=NAMES, present_until=timedelta(days=7)),
+            extract=Documents(
+                path="/papers/{identifier}", identifiers=NAMES, present_until=timedelta(days=7)
+            ),
             transform=clean_documents,
             window_column=None,
         ),
