@@ -2,9 +2,9 @@
 
 Who has a partition's lock has all of the partition to itself, in landing and in staged alike; so whatever temporary
 directory lies there then has no owner any more, whichever machine or process its name tells of. An extraction that was
-cut short is not removed: the next one takes it up, or starts again (`etl_assets.landing.partial`). Staged rows that were
-never committed are found again by their manifest (`etl_assets.pipeline.staged`). What belongs here: the partition's lock,
-and removing what is nobody's. What does not: telling people (`etl_assets.pipeline.doctor`).
+cut short is not removed: the next one takes it up, or starts again (`etl_assets.landing.partial`). Staged rows that
+were never committed are found again by their manifest (`etl_assets.pipeline.staged`). What belongs here: the
+partition's lock, and removing what is nobody's. What does not: telling people (`etl_assets.pipeline.doctor`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Seeing from outside every system call by which a process changes files, and striking at one of them.
 
-The kernel stops the process before each such call, whoever makes it: Python, DuckDB, Arrow, SQLite. So nothing has to be
-told where a step is, and a new one is seen by itself. What belongs here: stopping, looking, letting go, killing, failing
-a call. What does not: what the process does, and which calls are struck (`etl_assets_tests.crash.nursery`).
+The kernel stops the process before each such call, whoever makes it: Python, DuckDB, Arrow. So nothing has to be told
+where a step is, and a new one is seen by itself. What belongs here: stopping, looking, letting go, killing, failing a
+call. What does not: what the process does, and which calls are struck (`etl_assets_tests.crash.nursery`).
 
 References: ptrace(2), seccomp(2), and the kernel's Documentation/userspace-api/seccomp_filter.rst.
 """
@@ -71,11 +71,11 @@ TAKING_ROOM = frozenset(
 )  # fmt: skip
 """Calls that a full disk refuses; a flush because the room is taken only then on some file systems."""
 
-_registers = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"]
+_NAMES_OF_REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
 
 
 class _Registers(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_ulonglong) for name in _registers]
+    _fields_ = [(name, ctypes.c_ulonglong) for name in _NAMES_OF_REGISTERS.split()]
 
 
 class Blow(Enum):

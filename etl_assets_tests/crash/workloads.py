@@ -1,8 +1,9 @@
 """Small loads, one for each write disposition and kind of source, that get killed on their way.
 
-Each has a source in two states, as it was when the first days were loaded and as it is when the process is struck, so that
-there are rows to replace, to update and to remove. What belongs here: streams, their sources' content, loading them. What
-does not: striking (`etl_assets_tests.crash.nursery`), and what must hold afterwards (`etl_assets_tests.crash.aftermath`).
+Each has a source in two states, as it was when the first days were loaded and as it is when the process is struck, so
+that there are rows to replace, to update and to remove. What belongs here: streams, their sources' content, loading
+them. What does not: striking (`etl_assets_tests.crash.nursery`), and what must hold afterwards
+(`etl_assets_tests.crash.aftermath`).
 """
 
 from __future__ import annotations
