@@ -31,7 +31,7 @@ from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
 from etl_assets.pipeline.recovery import partition_lock, recover_partition
-from etl_assets.pipeline.staged import StagedPartition
+from etl_assets.pipeline.staged import StagedPartition, cannot_be_written
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
@@ -148,8 +148,8 @@ class PartitionPipeline:
         return self.environment.pseudonymiser(self.stream)
 
     def _lock(self, day: date) -> FileLock:
-        lock = partition_lock(self.environment, self.stream, day)
         try:
+            lock = partition_lock(self.environment, self.stream, day)
             lock.acquire(timeout=self.environment.settings.lock_timeout, poll_interval=0.1)
         except Timeout:
             raise EtlError(
@@ -157,6 +157,8 @@ class PartitionPipeline:
                 hint="try again later",
                 failure_class=FailureClass.TRANSIENT,
             ) from None
+        except OSError as error:
+            raise cannot_be_written(self.stream, day, error) from error
         return lock
 
     def _land(self, day: date) -> LandedPartition:

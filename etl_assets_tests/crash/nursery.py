@@ -8,6 +8,7 @@ does not: seeing steps (`etl_assets_tests.crash.tracing`), and choosing which to
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -25,10 +26,22 @@ from typing import Any
 
 from etl_assets.observability.logging import configure_logging
 from etl_assets_tests.crash.aftermath import Aftermath, aftermath, content_of, same_in_every_run
-from etl_assets_tests.crash.tracing import NOTES, TAKING_ROOM, Blow, Ended, Step, follow, traced_from_here
-from etl_assets_tests.crash.workloads import WORKLOADS, Workload, day
+from etl_assets_tests.crash.tracing import (
+    NOTES,
+    TAKING_ROOM,
+    Blow,
+    Ended,
+    Step,
+    follow,
+    reason_not_to_trace,
+    traced_from_here,
+)
+from etl_assets_tests.crash.workloads import CARELESS, WORKLOADS, Workload, day
 
-PACKAGE = "/etl_assets/"
+_WORKLOADS = WORKLOADS | CARELESS
+
+PACKAGES = ("/etl_assets/", "/etl_assets_tests/")
+NOBODY = 65534
 PATIENCE = 120
 """Seconds after which a child that hangs is given up."""
 
@@ -41,18 +54,14 @@ class Point:
         call: The system call.
         path: The file, below the data folder, without what differs from run to run.
         number: How many such calls on the file came before.
-        place: The innermost line of this project that led there, as `<file>:<line>`; empty for a thread of DuckDB's.
+        place: The innermost line of this project that led there, as `<file>:<line>`; empty for a thread that is not
+            Python's.
     """
 
     call: str
     path: str
     number: int
     place: str = ""
-
-    @property
-    def site(self) -> tuple[str, str]:
-        """What tells kinds of steps apart: the call, and the line that led there."""
-        return self.call, self.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +72,14 @@ class Case:
         workload: Its name.
         point: Where; None to kill at an instant.
         blow: How.
-        fails: Error numbers of a call that fails: which one, and whether every later one that takes room does too.
-        seconds: When, for a kill at an instant.
+        error: Number of the error that a failing call gives; every later call that takes room fails as well.
+        instants: Seconds after which it is killed, time and again, for kills at an instant.
     """
 
     workload: str
     point: Point | None = None
     blow: Blow = Blow.KILL_BEFORE
     error: int = errno.ENOSPC
-    lasting: bool = True
     instants: tuple[float, ...] = ()
 
     def __str__(self) -> str:
@@ -107,7 +115,6 @@ class Known:
     states: frozenset[str]
     expected: Aftermath
     points: tuple[Point, ...]
-    seconds: float
 
 
 class Nursery:
@@ -123,6 +130,7 @@ class Nursery:
         self._library = library
         self._known: dict[str, Known] = {}
         self._cases = 0
+        gc.freeze()  # so that the children's collections do not copy all that they share with their parent
         configure_logging("console", "CRITICAL")
 
     def points(self, name: str) -> tuple[Point, ...]:
@@ -130,12 +138,21 @@ class Nursery:
         return self._know(name).points
 
     def seconds(self, name: str) -> float:
-        """Tell how long an undisturbed load takes."""
-        return self._know(name).seconds
+        """Measure how long an undisturbed load takes."""
+        known, folder = self._know(name), self._root / f"{name}-timed"
+        self._copy(name, folder)
+        started = time.monotonic()
+        self._ask(lambda: _load(_WORKLOADS[name], {**known.variables, "ETL_DATA_DIR": str(folder)}))
+        shutil.rmtree(folder)
+        return time.monotonic() - started
+
+    def reason_not_to_trace(self) -> str | None:
+        """Say why nothing can be struck at here; None where it can."""
+        return reason_not_to_trace()
 
     def judge(self, case: Case) -> Judged:
         """Strike, look, run again, look again."""
-        workload, known = WORKLOADS[case.workload], self._know(case.workload)
+        workload, known = _WORKLOADS[case.workload], self._know(case.workload)
         folder = self._root / f"case-{self._cases}"
         self._cases += 1
         self._copy(case.workload, folder)
@@ -149,16 +166,13 @@ class Nursery:
                 hit, found = self._kill_after(workload, variables, blow or 0.0)
             struck += hit
             problems += found
-        answer = self._ask(lambda: _run_again(workload, variables, known.states))
-        problems += answer["problems"]
-        if "aftermath" in answer:
-            problems += _from_json(answer["aftermath"]).differences(known.expected)
+        problems += self._run_again(workload, variables, known)
         shutil.rmtree(folder)
         return Judged(case, struck, tuple(problems))
 
     def _know(self, name: str) -> Known:
         if name not in self._known:
-            self._known[name] = self._record(name, WORKLOADS[name])
+            self._known[name] = self._record(name, _WORKLOADS[name])
         return self._known[name]
 
     def _record(self, name: str, workload: Workload) -> Known:
@@ -177,11 +191,11 @@ class Nursery:
             "states"
         ]
         self._copy(name, watched)
-        points, seconds = self._watch(workload, {**then, "ETL_DATA_DIR": str(watched)})
+        points = self._watch(workload, {**then, "ETL_DATA_DIR": str(watched)})
         expected = self._ask(lambda: _look(workload, {**then, "ETL_DATA_DIR": str(watched)}))
-        return Known(first, then, frozenset(states), _from_json(expected["aftermath"]), points, seconds)
+        return Known(first, then, frozenset(states), _from_json(expected["aftermath"]), points)
 
-    def _watch(self, workload: Workload, variables: dict[str, str]) -> tuple[tuple[Point, ...], float]:
+    def _watch(self, workload: Workload, variables: dict[str, str]) -> tuple[Point, ...]:
         """Load while each step is told."""
         folder = variables["ETL_DATA_DIR"]
         seen: list[Point] = []
@@ -194,14 +208,9 @@ class Nursery:
         ended = self._traced(workload, variables, watch, telling=True)
         assert os.waitstatus_to_exitcode(ended.status) == 0, "the undisturbed load failed"
         assert len(seen) == len(ended.stacks)
-        points = tuple(
+        return tuple(
             replace(point, place=_place(stack)) for point, stack in zip(seen, ended.stacks, strict=True)
         )
-        started = time.monotonic()
-        again = Path(folder).with_name("timed")
-        self._copy(Path(folder).parent.name, again)
-        self._ask(lambda: _load(workload, {**variables, "ETL_DATA_DIR": str(again)}))
-        return points, time.monotonic() - started
 
     def _strike(
         self, workload: Workload, variables: dict[str, str], case: Case, point: Point
@@ -214,19 +223,57 @@ class Nursery:
         def watch(step: Step) -> tuple[Blow, int]:
             nonlocal struck
             is_it = _numbered(step, variables["ETL_DATA_DIR"], counted) == wanted
-            if is_it or (struck and case.blow is Blow.FAIL and case.lasting and _takes_room(step)):
+            if is_it or (struck and case.blow is Blow.FAIL and _takes_room(step)):
                 struck = True
                 return case.blow, case.error
             return Blow.NONE, 0
 
         ended = self._traced(workload, variables, watch)
-        if case.blow is not Blow.FAIL:
-            problems = [] if ended.killed or not struck else [f"it ended with status {ended.status}"]
-            return int(struck), problems
-        answer = self._answer() if os.waitstatus_to_exitcode(ended.status) == 0 else None
-        if answer is None:
+        kills = case.blow is not Blow.FAIL
+        if ended.killed != (kills and struck) or (not ended.killed and ended.status):
             return int(struck), [f"it ended with status {ended.status}"]
-        return int(struck), [problem for problem in answer["problems"] if not _is_told(problem, case.error)]
+        answer = {"problems": []} if ended.killed else self._answer()
+        return int(struck), [problem for problem in answer["problems"] if not _is_told(problem)]
+
+    def without_rights(self, name: str, below: str) -> list[str]:
+        """Load while a folder cannot be written, and again when it can; gives what was told, then what is wrong.
+
+        Args:
+            name: The workload.
+            below: The folder, below the data folder.
+        """
+        workload, known, folder = _WORKLOADS[name], self._know(name), self._root / "without-rights"
+        self._copy(name, folder)
+        variables = {**known.variables, "ETL_DATA_DIR": str(folder)}
+        everything = [folder, *folder.rglob("*")]
+        if os.geteuid() == 0:  # who may write anywhere, and so becomes nobody
+            self._root.chmod(0o711)
+            for path in everything:
+                os.chown(path, NOBODY, NOBODY)
+        closed = [path for path in (folder / below, *(folder / below).rglob("*")) if path.is_dir()]
+        for path in closed:
+            path.chmod(0o500)
+
+        def work() -> dict[str, Any]:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            return _load(workload, variables)
+
+        told = self._ask(work)["problems"]
+        for path in closed:
+            path.chmod(0o700)
+        problems = self._run_again(workload, variables, known)
+        shutil.rmtree(folder)
+        return [*told, "", *problems]
+
+    def _run_again(self, workload: Workload, variables: dict[str, str], known: Known) -> list[str]:
+        answer = self._ask(lambda: _run_again(workload, variables, known.states))
+        differences = (
+            _from_json(answer["aftermath"]).differences(known.expected) if "aftermath" in answer else ()
+        )
+        return [*answer["problems"], *differences]
 
     def _kill_after(
         self, workload: Workload, variables: dict[str, str], seconds: float
@@ -257,9 +304,12 @@ class Nursery:
 
         child = _fork(work, self._answer_path)
         os.close(writing)
+        signal.signal(signal.SIGALRM, lambda number, frame: os.kill(child, signal.SIGKILL))
+        signal.alarm(PATIENCE)
         try:
             return follow(child, Path(variables["ETL_DATA_DIR"]), watch, reading)
         finally:
+            signal.alarm(0)
             os.close(reading)
 
     def _ask(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -288,12 +338,15 @@ class Nursery:
 
 def _fork(work: Callable[[], dict[str, Any]], answer: Path) -> int:
     """Do something in a child, which leaves its answer in a file."""
+    # Opened here, as the child may be somebody else when it answers.
+    descriptor = os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     child = os.fork()
     if child:
+        os.close(descriptor)
         return child
     status = 1
     try:
-        answer.write_text(json.dumps(work()))
+        os.write(descriptor, json.dumps(work()).encode())
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -356,10 +409,11 @@ def _numbered(step: Step, folder: str, counted: Counter[tuple[str, str]]) -> Poi
 
 
 def _place(stack: list[str]) -> str:
-    for line in stack:
-        file, _, rest = line.partition('", line ')
-        if PACKAGE in file:
-            return f"{file.rpartition(PACKAGE)[2]}:{rest.partition(' in ')[0]}"
+    for package in PACKAGES:
+        for line in stack:
+            file, _, rest = line.partition('", line ')
+            if package in file:
+                return f"{file.rpartition(package)[2]}:{rest.partition(' in ')[0]}"
     return ""
 
 
@@ -368,18 +422,18 @@ def _takes_room(step: Step) -> bool:
     return step.call in TAKING_ROOM and not (step.call.startswith("open") and os.path.exists(step.path))
 
 
-def _is_told(problem: str, error: int) -> bool:
-    return error != errno.ENOSPC or "no room left" in problem or "no space left" in problem
+def _is_told(problem: str) -> bool:
+    return "no room left" in problem or "no space left" in problem
 
 
 def _serve(root: Path, library: str, listener: Connection) -> None:
     nursery = Nursery(root, library)
     while True:
         try:
-            method, argument = listener.recv()
+            method, arguments = listener.recv()
         except EOFError:
             return
-        listener.send(getattr(nursery, method)(argument))
+        listener.send(getattr(nursery, method)(*arguments))
 
 
 @dataclass(frozen=True)
@@ -396,14 +450,23 @@ class RunningNursery:
         """See `Nursery`."""
         return float(self._call("seconds", workload))
 
+    def reason_not_to_trace(self) -> str | None:
+        """See `Nursery`."""
+        reason = self._call("reason_not_to_trace")
+        return None if reason is None else str(reason)
+
     def judge(self, case: Case) -> Judged:
         """See `Nursery`."""
         judged = self._call("judge", case)
         assert isinstance(judged, Judged)
         return judged
 
-    def _call(self, method: str, argument: Any) -> Any:
-        self.connection.send((method, argument))
+    def without_rights(self, workload: str, below: str) -> list[str]:
+        """See `Nursery`."""
+        return list(self._call("without_rights", workload, below))
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        self.connection.send((method, arguments))
         return self.connection.recv()
 
 

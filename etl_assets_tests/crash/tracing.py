@@ -66,12 +66,14 @@ _UNKNOWABLE = {"io_uring_setup": 425, "msync": 26}
 CALLS = _BY_DESCRIPTOR | _BY_PATH | _BY_FOLDER_AND_PATH | _TARGET_LAST | _UNKNOWABLE
 _NAMES = {number: name for name, number in CALLS.items()}
 TAKING_ROOM = frozenset(
-    {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range", "fallocate", "ftruncate",
-     "mkdir", "mkdirat", "open", "openat", "creat", "rename", "renameat", "renameat2", "fsync", "fdatasync"}
+    {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range", "fallocate",
+     "mkdir", "mkdirat", "open", "openat", "creat", "link", "linkat", "symlink", "symlinkat"}
 )  # fmt: skip
-"""Calls that a full disk refuses; a flush because the room is taken only then on some file systems."""
+"""Calls that a full disk refuses."""
 
-_NAMES_OF_REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
+_NAMES_OF_REGISTERS = """
+    r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs
+"""
 
 
 class _Registers(ctypes.Structure):
