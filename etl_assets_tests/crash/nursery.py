@@ -17,7 +17,7 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
@@ -357,7 +357,7 @@ def _fork(work: Callable[[], dict[str, Any]], answer: Path) -> int:
 def _load(
     workload: Workload,
     variables: dict[str, str],
-    days: tuple[int, ...] | list[int] | None = None,
+    days: Sequence[int] | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
     wanted = workload.days if days is None else [day(number) for number in days]

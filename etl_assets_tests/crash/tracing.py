@@ -270,7 +270,7 @@ class _Tracer:
 
     def _ptrace(self, request: int, thread: int, data: int = 0) -> bool:
         """False where the thread is gone, because the process is."""
-        return _libc.ptrace(request, thread, None, data) == 0
+        return bool(_libc.ptrace(request, thread, None, data) == 0)
 
 
 def _opened(thread: int, descriptor: int) -> str:

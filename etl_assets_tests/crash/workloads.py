@@ -51,8 +51,8 @@ from etl_assets.streams.base import (
     SqlSource,
     Stream,
     Timestamp,
-    WriteDisposition,
 )
+from etl_assets.streams.write import WriteDisposition
 from etl_assets_tests.sources.scripted import Asked, Reply
 
 FIRST = date(2025, 1, 6)
@@ -271,8 +271,12 @@ _FILES, _TABLE = FileSource(name="drops"), SqlSource(name="books")
 _LIBRARY = RestSource(
     name="library", retry=RetryBudget(attempts=1, first_delay=0.001, maximum_delay=0.01, total=20.0)
 )
-_KEYED = {"key": "thing_id"}
-_CHANGES = {"key": "thing_id", "sequence": "lsn", "operation": "op", "contiguous": False}
+_CHANGES: dict[str, Any] = {
+    "key": "thing_id",
+    "sequence": "lsn",
+    "operation": "op",
+    "contiguous": False,
+}
 
 WORKLOADS: dict[str, Workload] = {
     "append": _with_mart(_stream("events", _FILES, Append()), _things),
@@ -282,10 +286,13 @@ WORKLOADS: dict[str, Workload] = {
     "soft_changes": Workload(_stream("changes", _TABLE, Cdc(**_CHANGES, delete="soft")), _changes),
     "hard_changes": Workload(_stream("changes", _FILES, Cdc(**_CHANGES, delete="hard")), _changes),
     "history": Workload(
-        _stream("customers", _FILES, Snapshot(**_KEYED, history=True, guard=1.0), window_column=None), _things
+        _stream("customers", _FILES, Snapshot(key="thing_id", history=True, guard=1.0), window_column=None),
+        _things,
     ),
     "snapshot": Workload(
-        _stream("customers", _FILES, Snapshot(**_KEYED, removed="delete", guard=1.0), window_column=None),
+        _stream(
+            "customers", _FILES, Snapshot(key="thing_id", removed="delete", guard=1.0), window_column=None
+        ),
         _things,
     ),
     "documents": Workload(
