@@ -20,7 +20,7 @@ def doctor(
         bool, typer.Option("--mend", help="Mend what is safe to mend: leftovers of killed processes.")
     ] = False,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read every landed answer back; takes its time.")
+        bool, typer.Option("--deep", help="Read every landed answer and every table back; takes its time.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> int:

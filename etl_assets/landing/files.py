@@ -28,6 +28,8 @@ ABANDONED_AFTER_SECONDS = 24 * 3600
 """Age at which a temporary directory counts as left behind though its owner cannot be proved dead: it may
 have lived on another machine, or its process id may be in use again."""
 
+TEMPORARY_PREFIX = ".tmp-"
+
 _TEMPORARY = re.compile(r"^\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<process>[0-9a-f]{8})-[0-9a-f]{8}$")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -130,7 +132,9 @@ def publish(temporary: Path, target: Path, *, replace: bool = False) -> None:
 def leftovers(parent: Path) -> list[Path]:
     """Give the temporary directories in `parent` whose owner is gone."""
     try:
-        entries = [Path(entry.path) for entry in os.scandir(parent) if entry.name.startswith(".tmp-")]
+        entries = [
+            Path(entry.path) for entry in os.scandir(parent) if entry.name.startswith(TEMPORARY_PREFIX)
+        ]
     except FileNotFoundError:
         return []
     return [entry for entry in entries if _is_abandoned(entry)]

@@ -10,8 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Any
 
-import orjson
-
+from etl_assets.landing.checked import from_checked_json, to_checked_json
 from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
@@ -116,7 +115,7 @@ class Manifest:
         }
         if self.failed_items:
             value["failed_items"] = self.failed_items
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+        return to_checked_json(value)
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
@@ -125,8 +124,8 @@ class Manifest:
         Raises:
             ValueError: If it is damaged, or of another format.
         """
-        value = orjson.loads(content)
-        found = value.get("format") if isinstance(value, dict) else None
+        value = from_checked_json(content, required=False)
+        found = value.get("format")
         if found != FORMAT_VERSION:
             raise ValueError(f"its format is {found!r}, this program reads {FORMAT_VERSION}")
         try:

@@ -22,11 +22,19 @@ from etl_assets.landing.files import leftovers
 from etl_assets.landing.partial import PARTIAL_FOLDER
 from etl_assets.landing.store import Landing
 from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.recovery import state_drafts
 from etl_assets.pipeline.rollback import SCRATCH_FOLDER, scratch_lock
 from etl_assets.settings import parse_iso_day
 from etl_assets.sources.circuit_file import read_circuits
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.consistency import published_landings, row_differences, undeclared_tables
+from etl_assets.warehouse.consistency import (
+    partitions_of,
+    published_landings,
+    read_everything,
+    row_differences,
+    undeclared_tables,
+)
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema import table_columns
 
 LEAST_FREE_BYTES = 1024**3
@@ -69,16 +77,17 @@ def examine(environment: Environment, streams: Sequence[Stream], *, deep: bool =
     Args:
         environment: Where everything is.
         streams: All declared streams.
-        deep: Read every landed answer back and compare its check sum.
+        deep: Read every landed answer and every table back, and compare their check sums.
 
     Yields:
         What was found, as it is found.
     """
     yield from _leftovers(environment)
+    yield from _drafts(environment)
     yield from _disk(environment)
     for stream in streams:
         yield from _landed(environment.landing, stream.id, deep=deep)
-    yield from _warehouse(environment, streams)
+    yield from _warehouse(environment, streams, deep=deep)
     yield from _circuits(environment)
 
 
@@ -105,6 +114,16 @@ def _leftovers(environment: Environment) -> Iterator[Finding]:
                     "what a killed rollback had staged; nothing of it was committed, or all",
                     mend=partial(shutil.rmtree, scratch, ignore_errors=True),
                 )
+
+
+def _drafts(environment: Environment) -> Iterator[Finding]:
+    for draft in state_drafts(environment.settings.state_dir):
+        yield Finding(
+            Weight.LEFTOVER,
+            str(draft),
+            "half-written state of a source, by a process that was killed",
+            mend=partial(draft.unlink, missing_ok=True),
+        )
 
 
 def _disk(environment: Environment) -> Iterator[Finding]:
@@ -147,9 +166,8 @@ def _landed(landing: Landing, stream_id: str, *, deep: bool) -> Iterator[Finding
             )
 
 
-def _warehouse(environment: Environment, streams: Sequence[Stream]) -> Iterator[Finding]:
+def _warehouse(environment: Environment, streams: Sequence[Stream], *, deep: bool) -> Iterator[Finding]:
     warehouse = environment.warehouse
-    spilled = warehouse.path.with_name(warehouse.path.name + ".tmp")
     if not warehouse.exists():
         if any(environment.landing.root.glob("*/*/*")):
             yield Finding(
@@ -162,16 +180,36 @@ def _warehouse(environment: Environment, streams: Sequence[Stream]) -> Iterator[
     try:
         with warehouse.read("etl-assets doctor") as connection:
             yield from _tables(environment, connection, streams)
-            for spill in sorted(spilled.glob("*")):
-                # While the lock is held nobody else can be using them.
-                yield Finding(
-                    Weight.LEFTOVER,
-                    str(spill),
-                    "what a killed process had spilled from memory",
-                    mend=partial(spill.unlink, missing_ok=True),
-                )
+            yield from _left_by_a_writer(warehouse)
+            if deep:
+                read_everything(connection)
     except EtlError as error:
         yield Finding(Weight.PROBLEM, str(warehouse.path), error.message, error.hint or "")
+
+
+def _left_by_a_writer(warehouse: Warehouse) -> Iterator[Finding]:
+    """Look for what only a killed process leaves; while the lock is held nobody else can be using it."""
+    for spill in sorted(warehouse.path.with_name(warehouse.path.name + ".tmp").glob("*")):
+        yield Finding(
+            Weight.LEFTOVER,
+            str(spill),
+            "what a killed process had spilled from memory",
+            mend=partial(spill.unlink, missing_ok=True),
+        )
+    log = warehouse.path.with_name(warehouse.path.name + ".wal")
+    if log.exists():
+        yield Finding(
+            Weight.LEFTOVER,
+            str(log),
+            "commits of a process that was killed; they are whole, and read with the warehouse",
+            "the next load takes them into the file; until then a copy needs both",
+            mend=partial(_open_and_close, warehouse),
+        )
+
+
+def _open_and_close(warehouse: Warehouse) -> None:
+    with warehouse.session("etl-assets doctor --mend"):
+        pass
 
 
 def _tables(
@@ -188,6 +226,7 @@ def _tables(
                 f"etl-assets backfill {stream.id} --replay --from {found.partition} --to {found.partition}",
             )
         yield from _without_landing(environment.landing, connection, stream)
+        yield from _without_load(environment.landing, connection, stream)
     for name in undeclared_tables(connection, {stream.id for stream in streams}):
         yield Finding(
             Weight.NOTE,
@@ -215,6 +254,22 @@ def _without_landing(
         )
 
 
+def _without_load(
+    landing: Landing, connection: duckdb.DuckDBPyConnection, stream: Stream
+) -> Iterator[Finding]:
+    tried = partitions_of(connection, stream)
+    days = (_day(folder.name) for folder in sorted((landing.root / stream.id).glob("????-??-??")))
+    waiting = [day for day in days if day and day not in tried and landing.latest_version(stream.id, day)]
+    if waiting:
+        first, last = waiting[0], waiting[-1]
+        yield Finding(
+            Weight.NOTE,
+            stream.id,
+            f"{len(waiting):,} days were landed and never loaded ({first} to {last})",
+            f"etl-assets backfill {stream.id} --missing --from {first} --to {last}",
+        )
+
+
 def _circuits(environment: Environment) -> Iterator[Finding]:
     for source, state in read_circuits(environment.settings.state_dir).items():
         if state.state != "closed":
@@ -234,7 +289,7 @@ def mend(findings: Sequence[Finding]) -> list[Finding]:
         if finding.mend is None:
             left.append(finding)
             continue
-        with suppress(OSError):
+        with suppress(OSError, EtlError):
             finding.mend()
     return left
 

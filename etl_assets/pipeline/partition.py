@@ -30,7 +30,8 @@ from etl_assets.pipeline.documents import (
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
-from etl_assets.pipeline.staged import StagedPartition
+from etl_assets.pipeline.recovery import partition_lock, recover_partition
+from etl_assets.pipeline.staged import StagedPartition, cannot_be_written
 from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
@@ -83,6 +84,7 @@ class PartitionPipeline:
                 # First of all: without its key, nothing of the stream is asked for.
                 pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
+                recover_partition(self.environment, self.stream, day)
                 prepared.landed = self._land(day)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
@@ -169,10 +171,8 @@ class PartitionPipeline:
         return self.environment.pseudonymiser(self.stream)
 
     def _lock(self, day: date) -> FileLock:
-        path = self.environment.staged.partition_dir(self.stream, day) / ".lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False)
         try:
+            lock = partition_lock(self.environment, self.stream, day)
             lock.acquire(timeout=self.environment.settings.lock_timeout, poll_interval=0.1)
         except Timeout:
             raise EtlError(
@@ -180,6 +180,8 @@ class PartitionPipeline:
                 hint="try again later",
                 failure_class=FailureClass.TRANSIENT,
             ) from None
+        except OSError as error:
+            raise cannot_be_written(self.stream, day, error) from error
         return lock
 
     def _land(self, day: date) -> LandedPartition:

@@ -21,6 +21,7 @@ from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
+from etl_assets.pipeline.recovery import recover
 from etl_assets.pipeline.staging_workers import staging_workers
 from etl_assets.warehouse.database import Session, Warehouse
 
@@ -186,6 +187,7 @@ def run_partitions(
     shared = _SharedSession(pipeline.environment.warehouse, f"load {pipeline.stream.id}")
     stop = _Stop(pipeline.run_id)
     reporter.start(pipeline.stream.id, stages, len(waiting))
+    recover(pipeline.environment, pipeline.stream)
     if Stage.COMMIT in pipeline.stages:
         shared.get()
 

@@ -11,7 +11,6 @@ What belongs here: the form of a staged partition, finding it and making it last
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,7 +21,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from etl_assets.failures import EtlError
-from etl_assets.landing.files import atomic_directory
+from etl_assets.landing.checked import from_checked_json
+from etl_assets.landing.files import atomic_directory, raise_if_full
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.streams.base import Stream
 from etl_assets.streams.observed import ObservedFields
@@ -107,12 +107,16 @@ class StagedStore:
 
         Raises:
             StorageFullError: If the disk is full.
+            EtlError: If nothing can be written there.
         """
         target = self.partition_dir(stream, day) / version
         found = _load(target)
         if found is None:
-            with atomic_directory(target, replace=True) as temporary:
-                fill(temporary)
+            try:
+                with atomic_directory(target, replace=True) as temporary:
+                    fill(temporary)
+            except OSError as error:
+                raise cannot_be_written(stream, day, error) from error
             found = _load(target)
             if found is None:
                 raise EtlError(f"{stream.id} {day}: the staged files vanished while they were written")
@@ -124,6 +128,20 @@ class StagedStore:
         for other in keep.parent.iterdir():
             if other != keep and other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def cannot_be_written(stream: Stream, day: date, error: OSError) -> EtlError:
+    """Say why a partition cannot be staged.
+
+    Raises:
+        StorageFullError: If the disk is full.
+    """
+    what = f"staged rows of {stream.id} {day}"
+    raise_if_full(error, what)
+    return EtlError(
+        f"{what} cannot be written: {error.strerror or type(error).__name__}",
+        hint="check ETL_DATA_DIR and its permissions",
+    )
 
 
 class KeepingStore(StagedStore):
@@ -171,7 +189,7 @@ def _borrow(lent: Path, directory: Path) -> bool:
 def _load(directory: Path) -> StagedPartition | None:
     """Read a staged partition; a damaged one counts as absent, because it can be made again."""
     try:
-        manifest = json.loads((directory / MANIFEST_FILE).read_bytes())
+        manifest = from_checked_json((directory / MANIFEST_FILE).read_bytes())
         staged = StagedPartition(
             directory=directory,
             counts=Counts(**manifest["counts"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl_assets.failures import EtlError, TransformError, describe_unexpected
+from etl_assets.landing.checked import to_checked_json
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.pipeline.documents import records_of
@@ -126,7 +128,10 @@ class _Staging:
         self.rows_path = directory / ROWS_FILE
         self.quarantine_path = directory / QUARANTINE_FILE
         self.rows = pq.ParquetWriter(self.rows_path, self.schema, compression="zstd", compression_level=1)
-        self.quarantine = pq.ParquetWriter(self.quarantine_path, QUARANTINE_SCHEMA, compression="zstd")
+        with ExitStack() as undone:
+            undone.callback(_close, self.rows)
+            self.quarantine = pq.ParquetWriter(self.quarantine_path, QUARANTINE_SCHEMA, compression="zstd")
+            undone.pop_all()
         self.violations: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.failed_items: list[FailedItem] = []
@@ -149,13 +154,24 @@ class _Staging:
         self.quarantined += bad.num_rows
 
     def close(self) -> None:
-        self.rows.close()
-        self.quarantine.close()
+        try:
+            _close(self.rows)
+        finally:
+            _close(self.quarantine)
 
     def counts(self) -> Counts:
         return Counts(
             extracted=self.extracted, staged=self.staged, quarantined=self.quarantined, warned=self.warned
         )
+
+
+def _close(writer: pq.ParquetWriter) -> None:
+    """Close a Parquet file, or let go of it for good: its destructor would try again, and print why it cannot."""
+    try:
+        writer.close()
+    except BaseException:
+        writer.is_open = False
+        raise
 
 
 def fill_staged(
@@ -191,7 +207,7 @@ def fill_staged(
         "failed_items": staging.failed_items,
         "fields": staging.fields.result().as_json(),
     }
-    (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    (directory / MANIFEST_FILE).write_bytes(to_checked_json(manifest))
 
 
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:

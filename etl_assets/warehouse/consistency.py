@@ -5,12 +5,15 @@ What belongs here: comparing them. What does not: explaining or mending what dif
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
+from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import ReplacePartition, Stream
+from etl_assets.warehouse.identifiers import qualified
 from etl_assets.warehouse.ledger import ROLLED_BACK
 from etl_assets.warehouse.schema import layout_of, table_columns
 
@@ -55,6 +58,29 @@ def published_landings(connection: duckdb.DuckDBPyConnection, stream: Stream) ->
         [stream.source.name, stream.name, ROLLED_BACK],
     ).fetchall()
     return {row[0]: row[1] for row in found}
+
+
+def partitions_of(connection: duckdb.DuckDBPyConnection, stream: Stream) -> set[date]:
+    """Give the days of a stream that have an outcome, whichever."""
+    found = connection.execute(
+        "SELECT DISTINCT partition FROM etl.partitions WHERE source = ? AND stream = ?",
+        [stream.source.name, stream.name],
+    ).fetchall()
+    return {row[0] for row in found}
+
+
+def read_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read every value of every table, so that DuckDB compares the check sum of each block in use.
+
+    Raises:
+        duckdb.Error: If one of them is damaged.
+    """
+    found = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal"
+    ).fetchall()
+    for schema, table in found:
+        with suppress(ConfigurationError):  # somebody's own table, of a name that none of ours can have
+            connection.execute(f"SELECT bit_xor(hash(t)) FROM {qualified(schema, table)} AS t").fetchall()
 
 
 def undeclared_tables(connection: duckdb.DuckDBPyConnection, declared: set[str]) -> list[str]:

@@ -5,16 +5,24 @@ What belongs here: the lock, opening, settings, closing. What does not: what is 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 
 from etl_assets.failures import WarehouseError
 from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
-from etl_assets.warehouse.errors import holder_pid, is_locked, opening_error, told_plainly
+from etl_assets.warehouse.errors import (
+    damage_told,
+    holder_pid,
+    is_locked,
+    log_without_warehouse,
+    opening_error,
+    told_plainly,
+)
 from etl_assets.warehouse.lock import WarehouseLock
 from etl_assets.warehouse.session import Session
 from etl_assets.warehouse.tuning import tune
@@ -29,7 +37,8 @@ class Warehouse:
 
     Args:
         path: The file; it and its folder are made on first use. Beside it stand `<file>.lock` and
-            `<file>.queue`, `<file>.holder.json` while it is held, and `<file>.tmp/` for what does not fit into memory.
+            `<file>.queue`, `<file>.holder.json` while it is held, `<file>.tmp/` for what does not fit into memory, and
+            `<file>.wal` for commits that are not in the file yet.
         lock_timeout: Seconds to wait for another holder.
         memory_limit: Memory that DuckDB may use, as DuckDB writes it; larger work goes to disk.
     """
@@ -92,10 +101,15 @@ class Warehouse:
     def _opened(self, purpose: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self._lock_timeout
         with self._lock.held(purpose, self._lock_timeout):
+            if not (read_only or self.exists()):
+                self._create()
             connection = self._connect(deadline, read_only=read_only)
             try:
                 self._settle(connection)
-                yield connection
+                if not read_only:
+                    self._forget_spilled()
+                with damage_told(self._path):
+                    yield connection
             finally:
                 with told_plainly("close the warehouse", self._path):
                     connection.close()
@@ -111,6 +125,29 @@ class Warehouse:
                 if time.monotonic() >= deadline:
                     raise self._lock.busy(self._lock_timeout, holder_pid(error)) from error
             time.sleep(_POLL_SECONDS)
+
+    def _create(self) -> None:
+        """Make an empty warehouse, which appears whole: DuckDB cannot open one that it was killed over making."""
+        draft = self._path.with_name(self._path.name + ".new")
+        log, draft_log = (path.with_name(path.name + ".wal") for path in (self._path, draft))
+        if log.exists():
+            raise log_without_warehouse(log, self._path)
+        try:
+            for leftover in (draft, draft_log):
+                leftover.unlink(missing_ok=True)
+            duckdb.connect(str(draft), config=self._config()).close()
+            draft.rename(self._path)
+            _flush_folder(self._path.parent)
+        except (duckdb.Error, OSError) as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise opening_error(error, self._path) from error
+
+    def _forget_spilled(self) -> None:
+        """Remove what a killed process had spilled from memory: nobody else has the file open now."""
+        for spilled in self._path.with_name(self._path.name + ".tmp").glob("*"):
+            with suppress(OSError):
+                spilled.unlink()
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
@@ -133,3 +170,11 @@ class Warehouse:
             connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise opening_error(error, self._path) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -25,6 +25,7 @@ _MESSAGES_WITHOUT_VALUES = (
     duckdb.InvalidInputException,
     duckdb.TransactionException,
 )
+_SIGNS_OF_DAMAGE = ("not a valid DuckDB", "Could not read enough bytes", "Could not read all bytes")
 _HOLDER = re.compile(r"PID (\d+)")
 
 
@@ -61,18 +62,49 @@ def opening_error(error: Exception, path: Path) -> EtlError:
 
 
 def _is_damage(error: Exception) -> bool:
+    """Whether an error on opening means that the file cannot be used any more."""
     if isinstance(error, duckdb.FatalException | duckdb.SerializationException | duckdb.InternalException):
         return True
-    signs = ("not a valid DuckDB", "orrupt", "checksum", "Failed to load metadata", "replaying WAL")
+    signs = (*_SIGNS_OF_DAMAGE, "orrupt", "checksum", "Failed to load metadata", "replaying WAL")
     return any(sign in str(error) for sign in signs)
 
 
-def _damaged(error: Exception, path: Path) -> WarehouseError:
+def _is_damage_of(path: Path, error: BaseException) -> bool:
+    """Whether an error at work is about a damaged warehouse, not about another damaged file."""
+    text = str(error)
+    of_this_file = str(path) in text and any(sign in text for sign in _SIGNS_OF_DAMAGE)
+    return not isinstance(error, EtlError) and ("Corrupt database file" in text or of_this_file)
+
+
+def _damaged(error: BaseException, path: Path) -> WarehouseError:
     return WarehouseError(
         f"the warehouse file {path} is damaged ({one_line(error)})",
-        hint="restore a copy, or move the file away and run `etl-assets backfill --replay`: "
+        hint="restore a copy, or move it and its .wal away and run `etl-assets backfill --replay`: "
         "everything loaded can be replayed from landing",
     )
+
+
+def log_without_warehouse(log: Path, path: Path) -> WarehouseError:
+    """Say that the last commits of a warehouse are there, and the warehouse is not."""
+    return WarehouseError(
+        f"{log} holds the last commits of a warehouse, but {path} is not there",
+        hint="put the file back beside it, or move it away as well to begin anew",
+    )
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Say plainly that the warehouse is damaged, wherever that is noticed; all other errors pass as they are.
+
+    Raises:
+        WarehouseError: If the warehouse file is damaged.
+    """
+    try:
+        yield
+    except Exception as error:  # Arrow's, too, where rows are read through it
+        if _is_damage_of(path, error):
+            raise _damaged(error, path) from error
+        raise
 
 
 def storage_full(path: Path) -> StorageFullError:
@@ -100,7 +132,7 @@ def told_plainly(doing: str, path: Path) -> Iterator[None]:
     except (duckdb.Error, OSError) as error:
         if is_disk_full(error):
             raise storage_full(path) from error
-        if isinstance(error, duckdb.IOException) and "Corrupt database file" in str(error):
+        if _is_damage_of(path, error):
             raise _damaged(error, path) from error
         told = WarehouseError(f"cannot {doing}: {one_line(error)}", hint=_hint(error))
         if isinstance(error, _MESSAGES_WITHOUT_VALUES):

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from etl_assets.failures import WarehouseBusyError, WarehouseError
+from etl_assets.failures import WarehouseBusyError, WarehouseError, is_disk_full
+from etl_assets.warehouse.errors import storage_full
 
 _POLL_SECONDS = 0.02
 
@@ -104,6 +105,7 @@ class WarehouseLock:
 
         Raises:
             WarehouseBusyError: If it could not be had in time.
+            StorageFullError: If the disk is full.
             WarehouseError: If this thread holds it already, or the data folder cannot be written to.
         """
         deadline = time.monotonic() + timeout
@@ -176,6 +178,8 @@ class WarehouseLock:
         except Timeout:
             raise self.busy(timeout) from None
         except OSError as error:
+            if is_disk_full(error):
+                raise storage_full(self._path) from error
             raise WarehouseError(
                 f"the data folder {self._path.parent} cannot be written to: {error.strerror or error}",
                 hint="change its permissions or set ETL_DATA_DIR to another folder",

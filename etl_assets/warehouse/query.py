@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.warehouse.database import Warehouse
-from etl_assets.warehouse.errors import one_line
+from etl_assets.warehouse.errors import damage_told, one_line
 
 BATCH_ROWS = 10_000
 """Rows that are held in memory at once."""
@@ -37,8 +37,8 @@ def rows_of(warehouse: Warehouse, sql: str) -> Iterator[pa.RecordBatchReader]:
     _check_single(sql)
     with warehouse.read("etl-assets query") as connection:
         try:
-            reader = connection.execute(sql).to_arrow_reader(BATCH_ROWS)
-            yield reader
+            with damage_told(warehouse.path):
+                yield connection.execute(sql).to_arrow_reader(BATCH_ROWS)
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             raise ConfigurationError(f"the query cannot be run: {one_line(error)}") from error
         except duckdb.InvalidInputException as error:

@@ -160,7 +160,8 @@ def test_kill_while_committing(shop: Shop) -> None:
     steps = STEPS * 2 // 3
     for number in range(COMMIT_KILLS):
         if number % 2 == 0:
-            warehouse.unlink()
+            for path in (warehouse, warehouse.with_name("warehouse.duckdb.wal")):
+                path.unlink(missing_ok=True)
         after = int(steps * chance.random())
         _load_and_kill(shop, "committing", after, chance.uniform(0, PAUSE), FROM_LANDING)
         _check_whole(warehouse)

@@ -266,6 +266,7 @@ def test_pages_that_were_swapped_are_damage(tmp_path: Path) -> None:
     path = landed.path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["pages"].reverse()
+    del manifest["check"]  # as an earlier version wrote it, so that the pages themselves have to tell
     path.write_text(json.dumps(manifest))
     read = Landing(tmp_path).latest(STREAM, DAY)
     assert read is not None

@@ -94,6 +94,33 @@ def test_what_was_spilled_is_found_and_removed(environment: Environment) -> None
     assert not spill.exists()
 
 
+def test_commits_of_a_killed_process_are_told_and_taken_into_the_file(environment: Environment) -> None:
+    log = environment.warehouse.path.with_name("warehouse.duckdb.wal")
+    with environment.warehouse.session("killed") as session:
+        session.connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        files = {path: path.read_bytes() for path in (environment.warehouse.path, log)}
+    for path, content in files.items():
+        path.write_bytes(content)
+    [finding] = found(environment, deep=True)
+    assert (finding.weight, finding.where) == (Weight.LEFTOVER, str(log))
+    assert "they are whole" in finding.what
+    assert mend([finding]) == []
+    assert not log.exists()
+    with environment.warehouse.read("look") as connection:
+        assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
+
+
+def test_a_day_that_was_landed_and_never_loaded_is_noted(environment: Environment) -> None:
+    day = date(2025, 3, 20)
+    window = LINES.extract.window_of(day)
+    with environment.landing.writer(LINES.id, day, run_id="run", window=window) as writer:
+        writer.finish()
+    [finding] = found(environment)
+    assert (finding.weight, finding.where) == (Weight.NOTE, LINES.id)
+    assert finding.what == f"1 days were landed and never loaded ({day} to {day})"
+    assert finding.advice == f"etl-assets backfill {LINES.id} --missing --from {day} --to {day}"
+
+
 def test_a_cut_short_extraction_is_noted(environment: Environment) -> None:
     day = date(2025, 3, 20)
     with (
@@ -170,6 +197,20 @@ def test_a_lost_warehouse_is_told_with_the_way_back(environment: Environment) ->
 def test_a_damaged_warehouse_is_told_with_the_way_back(environment: Environment) -> None:
     environment.warehouse.path.write_bytes(b"no database")
     [finding] = found(environment)
+    assert finding.weight is Weight.PROBLEM
+    assert "damaged" in finding.what
+    assert "replay" in finding.advice
+
+
+def test_a_damaged_block_is_found_by_a_deep_look(environment: Environment) -> None:
+    path = environment.warehouse.path
+    with environment.warehouse.session("fill") as session:
+        session.connection.execute("CREATE TABLE shop.more AS SELECT hash(i) AS h FROM range(200000) AS t(i)")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert found(environment) == []
+    [finding] = found(environment, deep=True)
     assert finding.weight is Weight.PROBLEM
     assert "damaged" in finding.what
     assert "replay" in finding.advice

@@ -261,7 +261,7 @@ def test_a_damaged_file_is_told_with_what_to_do(warehouse: Warehouse, content: b
         pass
     message = str(caught.value)
     assert f"the warehouse file {warehouse.path} is damaged" in message
-    assert "restore a copy, or move the file away and run `etl-assets backfill --replay`" in message
+    assert "restore a copy, or move it and its .wal away and run `etl-assets backfill --replay`" in message
     assert "\n" not in message
     assert warehouse.path.read_bytes() == content
 
