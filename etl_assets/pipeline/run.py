@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import structlog
@@ -176,7 +176,7 @@ def run_partitions(
     stop = _Stop(pipeline.run_id)
     reporter.start(pipeline.stream.id, stages, len(waiting))
     if Stage.COMMIT in pipeline.stages:
-        shared.get()
+        pipeline = replace(pipeline, decisions=shared.get().decisions(pipeline.stream, list(waiting)))
 
     def prepare(day: date) -> Prepared:
         prepared = pipeline.prepare(day)

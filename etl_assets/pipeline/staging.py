@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -23,8 +23,10 @@ import pyarrow.parquet as pq
 from etl_assets.failures import EtlError, TransformError, describe_unexpected
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
+from etl_assets.pipeline.decided import DecidedRow, DecidedRows
 from etl_assets.pipeline.documents import records_of
 from etl_assets.pipeline.staged import (
+    DECIDED_FILE,
     MANIFEST_FILE,
     QUARANTINE_FILE,
     QUARANTINE_SCHEMA,
@@ -39,8 +41,9 @@ from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
-from etl_assets.quality.split import split_rows
+from etl_assets.quality.split import Split, split_rows
 from etl_assets.streams.base import Extract, Stream
+from etl_assets.warehouse.decisions import Decision, decisions_version
 
 CHUNK_ROWS = 20_000
 """Rows that are held in memory at once; pandas' cost per call is spread well enough from a few thousand on."""
@@ -53,6 +56,7 @@ def stage_partition(
     landed: LandedPartition,
     code_version: str,
     pseudonymiser: Pseudonymiser,
+    decisions: Sequence[Decision] = (),
 ) -> StagedPartition:
     """Stage landed answers, or find them staged already.
 
@@ -63,6 +67,7 @@ def stage_partition(
         landed: Its landed answers.
         code_version: Version of the stream's file.
         pseudonymiser: Takes the stream's personal data away before anything is written.
+        decisions: What people decided on bad rows of the partition.
 
     Raises:
         TransformError: If the stream's transform or a rule fails.
@@ -71,9 +76,12 @@ def stage_partition(
     """
     contract = compile_contract(stream.contract)
     version = f"{landed.version}-{pseudonymiser.contract_version}-{code_version}"
+    if decisions:
+        version += f"-{decisions_version(decisions)}"
 
     def fill(directory: Path) -> None:
-        _write(directory, stream, day, landed, contract, pseudonymiser)
+        decided = DecidedRows(decisions, landed.version) if decisions else None
+        _write(stream, day, landed, _Staging(directory, contract, pseudonymiser, decided))
 
     return store.ensure(stream, day, version, fill)
 
@@ -105,9 +113,17 @@ def _chunks(
 class _Staging:
     """The files of one partition while they are written."""
 
-    def __init__(self, directory: Path, contract: CompiledContract, pseudonymiser: Pseudonymiser) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        contract: CompiledContract,
+        pseudonymiser: Pseudonymiser,
+        decided: DecidedRows | None,
+    ) -> None:
+        self.directory = directory
         self.contract = contract
         self.pseudonymiser = pseudonymiser
+        self.decided = decided
         self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
         self.rows_path = directory / ROWS_FILE
         self.quarantine_path = directory / QUARANTINE_FILE
@@ -133,6 +149,31 @@ class _Staging:
             self.quarantine.write_table(bad)
         self.quarantined += bad.num_rows
 
+    def claim_decided(
+        self, bad: pa.Table, split: Split, records: Sequence[dict[str, Any]], positions: np.ndarray[Any, Any]
+    ) -> pa.Table:
+        """Set the bad rows aside that somebody decided on; gives the others."""
+        if self.decided is None:
+            return bad
+        keep = np.ones(bad.num_rows, dtype=bool)
+        for place, row in enumerate(bad.to_pylist()):
+            decision = self.decided.decision_on(row["row_number"], row["raw_payload"])
+            if decision is None:
+                continue
+            keep[place], position = False, positions[place]
+            warnings = [name for name, broken in split.warned_by if broken[position]]
+            self.count_warnings(warnings, -1)
+            record, payload = records[position], row.pop("raw_payload")
+            self.decided.rows.append(
+                DecidedRow(record=record, payload=payload, warnings=warnings, decision=decision, **row)
+            )
+        return bad.filter(pa.array(keep))
+
+    def count_warnings(self, rules: Sequence[str], number: int) -> None:
+        """Count a row that broke warning rules, or take it back."""
+        self.warnings.update(dict.fromkeys(rules, number))
+        self.warned += number if rules else 0
+
     def close(self) -> None:
         self.rows.close()
         self.quarantine.close()
@@ -143,31 +184,30 @@ class _Staging:
         )
 
 
-def _write(
-    directory: Path,
-    stream: Stream,
-    day: date,
-    landed: LandedPartition,
-    contract: CompiledContract,
-    pseudonymiser: Pseudonymiser,
-) -> None:
-    staging = _Staging(directory, contract, pseudonymiser)
+def _write(stream: Stream, day: date, landed: LandedPartition, staging: _Staging) -> None:
+    decided_rows = 0
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
             staging.chunks += 1
+        if staging.decided is not None:
+            _write_decided(staging, stream, day, staging.decided)
+            decided_rows = staging.decided.write(staging.directory / DECIDED_FILE)
     finally:
         staging.close()
-    files = (staging.rows_path, staging.quarantine_path)
+    files = [staging.rows_path, staging.quarantine_path]
+    if decided_rows:
+        files.append(staging.directory / DECIDED_FILE)
     manifest = {
         "counts": asdict(staging.counts()),
-        "violations": dict(sorted(staging.violations.items())),
-        "warnings": dict(sorted(staging.warnings.items())),
+        "violations": dict(sorted((+staging.violations).items())),
+        "warnings": dict(sorted((+staging.warnings).items())),
         "content_hash": hash_of(*files),
         "preview": staging.preview,
         "failed_items": staging.failed_items,
+        "decided_rows": decided_rows,
     }
-    (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    (staging.directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:
@@ -188,11 +228,10 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions])
     bad_positions = split.bad.column("position").to_numpy()
     payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
-    staging.write_quarantine(
-        _quarantine_table(
-            row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
-        )
+    bad = _quarantine_table(
+        row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
     )
+    staging.write_quarantine(staging.claim_decided(bad, split, objects, bad_positions))
     if others:
         rules, reasons = (
             [["record.object"]] * len(others),
@@ -207,6 +246,34 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.warnings.update(split.warnings)
     staging.warned += split.warned
     staging.extracted += len(chunk.records)
+
+
+def _write_decided(staging: _Staging, stream: Stream, day: date, decided: DecidedRows) -> None:
+    personal = bool(staging.contract.personal_columns)
+    for judgement in decided.judge(
+        staging.contract,
+        lambda raw: _transform(stream, raw, personal=personal),
+        window=stream.extract.window_of(day),
+        window_column=stream.window_column,
+        seen=staging.seen,
+        chunk_rows=CHUNK_ROWS,
+    ):
+        loaded, refused, split = judgement.loaded, judgement.refused, judgement.split
+        rows = np.array([row.row_number for row in loaded], dtype=np.int64)
+        staging.write_rows(staging.pseudonymiser.rows(split.good), rows)
+        staging.violations.subtract(rule for row in loaded for rule in row.rules)
+        for position in split.good_positions:
+            staging.count_warnings([name for name, broken in split.warned_by if broken[position]], 1)
+        for row in refused:
+            staging.count_warnings(row.warnings, 1)
+        staging.write_quarantine(
+            _quarantine_table(
+                [row.row_number for row in refused],
+                [row.rules for row in refused],
+                [row.reasons for row in refused],
+                [row.payload for row in refused],
+            )
+        )
 
 
 def _transform(stream: Stream, raw: pd.DataFrame, *, personal: bool) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.decisions import Decision, standing_decisions
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
@@ -150,6 +151,25 @@ class Session:
         """Give the marts that a rebuild would change: data was loaded since, or the SQL changed."""
         with told_plainly("read the marts' state", self._path):
             return pending_marts(self._connection, marts)
+
+    def decisions(self, stream: Stream, days: Sequence[date]) -> dict[date, tuple[Decision, ...]]:
+        """Give what people decided on quarantined rows of a stream, by day; days without any are left out."""
+        with told_plainly("read decisions on quarantined rows", self._path):
+            return standing_decisions(self._connection, stream.id, days)
+
+    @contextmanager
+    def change_quarantine(self, doing: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Change the quarantine by hand, in one transaction.
+
+        Args:
+            doing: What is being done, as in ``"waive rows of shop/orders"``.
+
+        Raises:
+            WarehouseError: If it cannot be done; nothing of it was.
+        """
+        with self._writing(doing):
+            yield self._connection
+        self._ledger.forget()
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[None]:
