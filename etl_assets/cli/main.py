@@ -16,6 +16,7 @@ from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
 from etl_assets.cli.doctor import doctor
 from etl_assets.cli.plan import plan
+from etl_assets.cli.quarantine import app as quarantine
 from etl_assets.cli.query import query
 from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.source import source
@@ -71,6 +72,7 @@ def etl_assets(
 
 for command in (demo, source, plan, backfill, retry_failed, status, query, doctor, ui):
     app.command()(command)
+app.add_typer(quarantine, name="quarantine")
 
 
 def main() -> None:
