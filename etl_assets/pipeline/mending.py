@@ -142,7 +142,11 @@ def changes_of(stream: Stream, row: QuarantinedRow, line: int, cells: Mapping[st
 
 
 def _fields(row: QuarantinedRow) -> dict[str, Any] | None:
-    payload = None if row.payload is None else json.loads(row.payload)
+    try:
+        payload = None if row.payload is None else json.loads(row.payload)
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or a value of a thousand levels, which no column takes.
+        return None
     return payload if isinstance(payload, dict) else None
 
 
