@@ -205,6 +205,9 @@ def _see_again(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:
     connection.execute(
         "UPDATE etl.quarantine AS q SET row_number = bad.row_number, rule = bad.rules[1], rules = bad.rules, "
         "reason = array_to_string(bad.reasons, '; '), last_seen = $at, "
+        # What was purged of a settled row is needed again when it is pending again.
+        "raw_payload = CASE WHEN bad.decision_id IS NULL AND q.state <> 'discarded' THEN bad.raw_payload "
+        "ELSE q.raw_payload END, "
         "attempts = q.attempts + CASE WHEN bad.decision_id IS NULL THEN 1 ELSE 0 END, "
         "run_id = $run_id, contract_version = $contract_version, landing_version = $landing_version "
         f"FROM {_BAD} AS bad WHERE {_SAME_PARTITION} AND {_SAME_ROW}",

@@ -126,16 +126,18 @@ class Yard:
         folder: Where.
         stream: The stream, as it is declared at present.
         code: Version of its file.
+        variables: Settings beside the folder.
     """
 
     folder: Path
     stream: Stream = READINGS
     code: str = "v1"
+    variables: dict[str, str] = field(default_factory=dict)
     settings: Settings = field(init=False)
     runs: int = 0
 
     def __post_init__(self) -> None:
-        self.settings = load_settings({"ETL_DATA_DIR": str(self.folder)})
+        self.settings = load_settings({"ETL_DATA_DIR": str(self.folder), **self.variables})
         self.environment = Environment.of(self.settings, {self.stream.id: self.code})
 
     def mend(self, **changes: Any) -> None:

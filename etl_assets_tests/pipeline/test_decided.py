@@ -9,6 +9,8 @@ import pytest
 
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import Counts, Status
+from etl_assets.pipeline.plan import Reason, plan
+from etl_assets.settings import Secret
 from etl_assets.streams.base import ErrorBudget
 from etl_assets.streams.write import WriteDisposition
 from etl_assets_tests.pipeline.meters import (
@@ -24,6 +26,8 @@ from etl_assets_tests.pipeline.meters import (
     Yard,
     reading,
 )
+from etl_assets_tests.quality.people import DAY as PEOPLES_DAY
+from etl_assets_tests.quality.people import KEY, OTHER_KEY, PEOPLE, hashed, person
 
 MOVES = "SELECT from_state, to_state, action, moved_by, reason FROM etl.quarantine_moves ORDER BY rowid"
 BY_ANN = ("ann", "asked the meter's owner")
@@ -242,3 +246,48 @@ def test_every_disposition_takes_decided_rows(tmp_path: Path, write: WriteDispos
             ("e", [HIGH]),
         ]
         assert yard.ask(NOT_CONSERVED) == []
+
+
+def test_a_day_that_was_decided_on_is_planned(yard: Yard) -> None:
+    def reasons() -> list[Reason]:
+        environment = replace(yard.environment, code_versions={yard.stream.id: yard.code})
+        return [day.reason for each in plan(environment, [yard.stream], [DAY]) for day in each.days]
+
+    assert reasons() == []
+    yard.waive("b")
+    assert reasons() == [Reason.DECIDED]
+    yard.load()
+    assert reasons() == []
+
+
+def test_a_decided_row_of_a_person_is_written_as_any_other(tmp_path: Path) -> None:
+    def yard_with(key: Secret) -> Yard:
+        variables = {"ETL_CRM_URL": "https://crm.example.com", "ETL_PSEUDONYM_KEY": key.get_secret_value()}
+        return Yard(tmp_path, PEOPLE, variables=variables)
+
+    people = "SELECT person_id, name, email, phone, age FROM crm.people ORDER BY 1"
+    states = "SELECT raw_payload->>'person_id', state FROM etl.quarantine ORDER BY first_seen, 1"
+    yard = yard_with(KEY)
+    yard.land(person("old", age=-1), person("odd", age="x", name="Grace Hopper"), day=PEOPLES_DAY)
+    yard.load(PEOPLES_DAY)
+    yard.waive("old")
+    yard.mend_rows({"odd": {"age": 36}})
+    yard.load(PEOPLES_DAY)
+    assert yard.ask(people) == [
+        ("odd", "G***", hashed("ada@example.com"), None, 36),
+        ("old", "A***", hashed("ada@example.com"), None, -1),
+    ]
+    # With another key the quarantine has other payloads; the decisions find their rows all the same.
+    yard = yard_with(OTHER_KEY)
+    assert yard.load(PEOPLES_DAY).counts.quarantined == 0
+    assert {row[2] for row in yard.ask(people)} == {hashed("ada@example.com", OTHER_KEY)}
+    assert yard.ask(states) == [
+        ("odd", "replayed"),
+        ("old", "superseded"),
+        ("odd", "replayed"),
+        ("old", "waived"),
+    ]
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "landing" not in path.parts]
+    clear = (b"ada@example.com", b"Grace Hopper", b"900123")
+    assert [path for path in written for value in clear if value in path.read_bytes()] == []
+    assert "ada@" not in repr(yard.ask("FROM etl.quarantine_decisions"))
