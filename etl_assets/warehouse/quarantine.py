@@ -110,14 +110,17 @@ def record_bad_rows(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
         return 0
     count = _stage(connection, bad)
     if known[0]:
-        _find_moves(connection, bad)
+        moves = _find_moves(connection, bad)
         _see_again(connection, bad)
-        _move(connection, bad)
+        if moves:
+            _move(connection, bad)
+        connection.execute(f"DROP TABLE {_MOVES}")
     _insert_new(connection, bad, any_known=bool(known[0]))
     if bad.decided is not None and bad.published:
         _follow_decisions(connection, bad)
-    for table in (_BAD, _MOVES, _REFUSED):
-        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    connection.execute(f"DROP TABLE {_BAD}")
+    if bad.decided is not None:
+        connection.execute(f"DROP TABLE {_REFUSED}")
     return count
 
 
@@ -154,8 +157,8 @@ def _stage(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
     return int(found[0]) if found else 0
 
 
-def _find_moves(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:
-    """Put the known rows whose state changes into a table, with the new state, and who moves them why."""
+def _find_moves(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
+    """Put the known rows whose state changes into a table, with the new state, and who moves them why; count them."""
     if bad.published:
         discarded = "WHEN q.state = 'discarded' THEN q.state"
         target = f"CASE WHEN bad.state IS NOT NULL THEN bad.state {discarded} ELSE 'pending' END"
@@ -167,7 +170,7 @@ def _find_moves(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:
         refusal = (
             f"(SELECT min(refusal) FROM {_REFUSED} AS refused WHERE refused.row_number = bad.row_number)"
         )
-    connection.execute(
+    found = connection.execute(
         f"CREATE OR REPLACE TEMP TABLE {_MOVES} AS SELECT q.payload_hash, q.occurrence, q.state AS from_state, "
         f"{target} AS to_state, coalesce(d.action, '{LOAD}') AS action, coalesce(d.decided_by, '{LOAD}') AS moved_by, "
         f"coalesce(d.reason, {refusal}, {again}) AS reason FROM etl.quarantine AS q "
@@ -175,18 +178,18 @@ def _find_moves(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:
         "LEFT JOIN etl.quarantine_decisions AS d ON d.decision_id = bad.decision_id "
         f"WHERE {_SAME_PARTITION} AND to_state <> q.state",
         bad.key,
-    )
-    if bad.published:
-        _find_departures(connection, bad)
+    ).fetchone()
+    moves = int(found[0]) if found else 0
+    return moves + _find_departures(connection, bad) if bad.published else moves
 
 
-def _find_departures(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:
-    """Add the known rows that are not bad any more.
+def _find_departures(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
+    """Add the known rows that are not bad any more, and count them.
 
     In the landed version that a row was last seen in, it is still there: it is good now, or the same row has another
     payload, as after a change of the key of pseudonyms. Of another version nobody knows.
     """
-    connection.execute(
+    found = connection.execute(
         f"INSERT INTO {_MOVES} SELECT q.payload_hash, q.occurrence, q.state, "
         f"CASE WHEN q.landing_version = $landing_version AND good THEN '{State.REPLAYED.value}' "
         f"ELSE '{State.SUPERSEDED.value}' END, '{LOAD}', '{LOAD}', "
@@ -198,7 +201,8 @@ def _find_departures(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> Non
         f"WHERE {_SAME_PARTITION} AND q.state IN ('pending', 'waived', 'discarded') "
         f"AND NOT EXISTS (SELECT 1 FROM {_BAD} AS bad WHERE {_SAME_ROW})",
         bad.key | {"landing_version": bad.landing_version},
-    )
+    ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _see_again(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> None:

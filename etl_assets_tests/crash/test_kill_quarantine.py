@@ -7,9 +7,9 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def by_day(yard: Yard, query: str) -> dict[Any, list[Any]]:
 
 
 @pytest.fixture
-def processes() -> Iterator[Any]:
+def processes() -> ForkServerContext:
     """Makes processes that have imported what they need."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

@@ -36,8 +36,8 @@ from etl_assets.streams.base import (
     Stream,
     Timestamp,
     WindowParameters,
-    WriteDisposition,
 )
+from etl_assets.streams.write import WriteDisposition
 from etl_assets.warehouse.decisions import Action
 from etl_assets.warehouse.quarantine_moves import Who, decide, discard, reopen
 from etl_assets.warehouse.quarantined import Choice, QuarantinedRow, rows_of

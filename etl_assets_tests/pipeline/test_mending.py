@@ -86,7 +86,7 @@ VALUES = st.recursive(
 @given(values=st.tuples(VALUES, VALUES), extra=VALUES)
 @settings(max_examples=60, deadline=None)
 def test_what_is_left_as_it_is_changes_nothing(values: tuple[Any, Any], extra: Any) -> None:
-    record = reading(values[0], values[1], extra=extra)  # type: ignore[arg-type]
+    record = reading(values[0], values[1], extra=extra)
     assert edited(READINGS, record) == {}
     assert all(
         not line.startswith(("=", "@")) for line in write_rows(READINGS, [quarantined(record)]).split(",")
