@@ -19,6 +19,7 @@ from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_ass
 from etl_assets.orchestration.jobs import daily_job, daily_schedule, mart_automation
 from etl_assets.orchestration.marts import build_mart_asset
 from etl_assets.orchestration.partitions import daily_partitions
+from etl_assets.orchestration.quarantine import replay_quarantine_job
 from etl_assets.orchestration.retries import step_retry_policy
 from etl_assets.pipeline.environment import Environment
 from etl_assets.resources.progress import PROGRESS, progress_resource
@@ -69,7 +70,7 @@ def build_definitions(
         ]
     return dg.Definitions(
         assets=assets,
-        jobs=[job],
+        jobs=[job, replay_quarantine_job(streams, options.environment)],
         schedules=[daily_schedule(job)],
         sensors=[mart_automation()],
         # One process a run: its steps share one warehouse file, and a process each would cost seconds of imports.

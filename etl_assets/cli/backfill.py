@@ -51,7 +51,10 @@ def backfill(
     ] = False,
     changed: Annotated[
         bool,
-        typer.Option("--changed", help="Only days loaded by other code or contract, or landed again since."),
+        typer.Option(
+            "--changed",
+            help="Only days loaded by other code or contract, landed again, or decided on in quarantine since.",
+        ),
     ] = False,
 ) -> int:
     """Load days of streams and rebuild the marts they feed; both ends are included.

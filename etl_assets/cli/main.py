@@ -16,6 +16,7 @@ from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
 from etl_assets.cli.doctor import doctor
 from etl_assets.cli.plan import plan
+from etl_assets.cli.quarantine import app as quarantine
 from etl_assets.cli.query import query
 from etl_assets.cli.reconcile import reconcile
 from etl_assets.cli.retry_failed import retry_failed
@@ -85,6 +86,7 @@ for command in (
     ui,
 ):
     app.command()(command)
+app.add_typer(quarantine, name="quarantine")
 
 
 def main() -> None:

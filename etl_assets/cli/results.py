@@ -104,6 +104,17 @@ class BackfillResult:
         )
         return 1 if failed else 0
 
+    @property
+    def problem_lines(self) -> list[str]:
+        """What went wrong, one line each."""
+        days = [
+            f"{outcome.stream} {outcome.partition} {outcome.status}: {outcome.message}"
+            for row in self.streams
+            for outcome in row.problems
+        ]
+        marts = [f"marts/{mart.mart}: {mart.failure}" for mart in self.marts if mart.failure]
+        return [*days, *marts, *([self.problem] if self.problem else [])]
+
     def as_json(self) -> dict[str, Any]:
         """Give everything as plain values."""
         return {

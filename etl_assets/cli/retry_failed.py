@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from etl_assets.cli.results import BackfillResult
     from etl_assets.settings import Settings
     from etl_assets.streams.base import Stream
     from etl_assets.streams.discovery import StreamCatalogue
@@ -138,7 +137,7 @@ def run_retry(
         for days in consecutive(sorted({item.partition for item in items})):
             done = run_backfill(settings, catalogue, [stream], days, quiet=quiet, retry=choice)
             result.run_ids += done.run_ids
-            result.problems += _problems(done)
+            result.problems += done.problem_lines
     now = _known(settings, [stream for stream, _ in chosen], state=None)
     for stream, items in chosen:
         wanted = {(item.partition, item.identifier) for item in items}
@@ -215,16 +214,6 @@ def _known(
         return {stream.id: [] for stream in streams}
     with warehouse.read("etl-assets retry-failed") as connection:
         return {stream.id: known_items(connection, stream.id, state=state) for stream in streams}
-
-
-def _problems(done: BackfillResult) -> list[str]:
-    days = [
-        f"{outcome.stream} {outcome.partition} {outcome.status}: {outcome.message}"
-        for row in done.streams
-        for outcome in row.problems
-    ]
-    marts = [f"marts/{mart.mart}: {mart.failure}" for mart in done.marts if mart.failure]
-    return [*days, *marts, *([done.problem] if done.problem else [])]
 
 
 def print_result(console: Console, result: RetryResult) -> None:

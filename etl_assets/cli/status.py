@@ -60,6 +60,7 @@ def status(
             *gap_lines(found.gaps),
             *change_lines(rows_of(found.standing_changes)),
             *item_lines(found.failed_items),
+            *quarantine_lines(found.quarantined),
             *circuit_lines(circuits),
             *request_lines(requests),
         )
@@ -77,6 +78,7 @@ class _Found:
     problems: list[PartitionStatus]
     gaps: list[SequenceGap]
     failed_items: dict[str, int]
+    quarantined: dict[str, int]
     schema_changes: list[Noticed]
     standing_changes: list[Noticed]
 
@@ -94,6 +96,7 @@ def _as_json(
         "problems": [asdict(row) for row in found.problems],
         "gaps": [gap_as_json(gap) for gap in found.gaps],
         "failed_items": found.failed_items,
+        "quarantined": found.quarantined,
         "schema_changes": [change_as_json(row) for row in rows_of(found.schema_changes)],
         "standing_changes": [change_as_json(row) for row in rows_of(found.standing_changes)],
         "circuits": {source: asdict(state) for source, state in circuits.items()},
@@ -119,6 +122,18 @@ def item_lines(failed_items: dict[str, int]) -> list[str]:
     return [
         f"warning: {stream}: {number:,} documents could not be had; see etl.failed_items and etl-assets retry-failed"
         for stream, number in failed_items.items()
+    ]
+
+
+def quarantine_lines(quarantined: dict[str, int]) -> list[str]:
+    """Say, one line each, which streams have rows in quarantine that wait for somebody.
+
+    Args:
+        quarantined: Number of rows by stream.
+    """
+    return [
+        f"{stream}: {number:,} rows pending in quarantine; see etl-assets quarantine list"
+        for stream, number in quarantined.items()
     ]
 
 
@@ -158,6 +173,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
     from etl_assets.cli.days import day_range, default_range
     from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
+    from etl_assets.warehouse.quarantined import pending_rows
     from etl_assets.warehouse.schema_changes import changes_of, standing_changes
     from etl_assets.warehouse.status import (
         first_partition,
@@ -171,7 +187,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
     if not warehouse.exists():
         days = day_range(*default_range(first, last, settings.start_date))
         rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
-        return _Found(days, rows, [], [], {}, [], [])
+        return _Found(days, rows, [], [], {}, {}, [], [])
     with warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = day_range(*default_range(first, last, start))
@@ -179,8 +195,9 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
         problems = [entry for entry in known if not entry.status.is_published]
         rows = _with_lost_days(settings, streams, stream_status(connection, stream_ids, days), days, known)
         gaps, failed_items = open_gaps(connection, stream_ids), pending_items(connection, stream_ids)
+        pending = pending_rows(connection, stream_ids)
         changes = changes_of(connection, stream_ids, days), standing_changes(connection, stream_ids)
-        return _Found(days, rows, problems, gaps, failed_items, *changes)
+        return _Found(days, rows, problems, gaps, failed_items, pending, *changes)
 
 
 def _with_lost_days(

@@ -127,7 +127,9 @@ def _load(
         from etl_assets.orchestration.event_log import log_events
 
         # What an earlier attempt of this step settled, it has also told of.
-        log_events(context, [event for outcome in fresh for event in _events(stream, layers, outcome)])
+        log_events(
+            context, [event for outcome in fresh for event in partition_events(stream, layers, outcome)]
+        )
         _log_checks(context, stream, fresh)
         raise _failure(stream, bad, len(outcomes))
     for outcome in outcomes:
@@ -209,10 +211,10 @@ def _run(
     return settled, fresh
 
 
-def _events(
+def partition_events(
     stream: Stream, layers: Sequence[Layer], outcome: PartitionOutcome
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    """Give what is to be told of one day in a run that failed: what was made, and why the rest was not."""
+    """Give what is to be told of one day by itself: what was made of it, and why the rest was not."""
     for layer in layers:
         if layer.stage in outcome.completed:
             yield dg.AssetMaterialization(

@@ -16,6 +16,7 @@ DAILY_TAG = "etl/schedule"
 DAILY_TAG_VALUE = "daily"
 MARTS_GROUP = "marts"
 DAILY_JOB = "daily"
+REPLAY_QUARANTINE_JOB = "replay_quarantine"
 CONTRACT_CHECK = "contract"
 CONSERVATION_CHECK = "conservation"
 

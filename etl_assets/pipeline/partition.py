@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 
@@ -40,6 +40,7 @@ from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.decisions import Decision, decisions_version
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class PartitionPipeline:
         now: The clock, for days that can be asked for only for a while.
         retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
         fill_staged: Writes staged files, here or in another process.
+        decisions: What people decided on quarantined rows, by partition.
     """
 
     environment: Environment
@@ -69,6 +71,7 @@ class PartitionPipeline:
     now: Callable[[], datetime] = utc_now
     retry: Mapping[date, Collection[str]] | None = None
     fill_staged: FillStaged = fill_staged
+    decisions: Mapping[date, Sequence[Decision]] = field(default_factory=dict)
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -226,6 +229,7 @@ class PartitionPipeline:
             prepared.landed,
             code_version,
             pseudonymiser,
+            self.decisions.get(prepared.day, ()),
             self.fill_staged,
         )
         ensure_known_by_identifier(self.stream, staged, prepared.landed)
@@ -257,6 +261,8 @@ class PartitionPipeline:
             warnings=staged.warnings,
             violations=staged.violations,
             content_hash=prepared.content_hash,
+            decided=staged.decided,
+            decisions=decisions_version(self.decisions.get(prepared.day, ())),
             failed_items=failed_items,
             asked=asked_of(landed),
             fields=staged.fields,

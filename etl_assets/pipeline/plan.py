@@ -19,6 +19,7 @@ from etl_assets.outcomes import Status
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.pseudonyms import contract_version_of
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.decisions import decisions_version, standing_decisions
 from etl_assets.warehouse.history import DayCost, DayHistory, cost_of, history_of
 
 LANDED_DAYS = 5
@@ -40,10 +41,12 @@ class Reason(StrEnum):
     """It was loaded by another version of the stream's file."""
     LANDED_AGAIN = "landed again"
     """Newer answers have been landed since it was loaded."""
+    DECIDED = "quarantine decided"
+    """Somebody decided on its quarantined rows since it was loaded."""
 
 
 UNPUBLISHED = frozenset({Reason.FAILED, Reason.WITHHELD})
-CHANGED = frozenset({Reason.CONTRACT_CHANGED, Reason.CODE_CHANGED, Reason.LANDED_AGAIN})
+CHANGED = frozenset({Reason.CONTRACT_CHANGED, Reason.CODE_CHANGED, Reason.LANDED_AGAIN, Reason.DECIDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def plan(
         WarehouseBusyError: If another process held the warehouse for too long.
     """
     if not environment.warehouse.exists():
-        return [_plan_of(environment, stream, days, {}, None, reasons) for stream in streams]
+        return [_plan_of(environment, stream, days, {}, {}, None, reasons) for stream in streams]
     with environment.warehouse.read("plan") as connection:
         return [_plan(environment, connection, stream, days, reasons) for stream in streams]
 
@@ -128,7 +131,9 @@ def _plan(
     reasons: Collection[Reason],
 ) -> StreamPlan:
     known = history_of(connection, stream.id, days)
-    return _plan_of(environment, stream, days, known, cost_of(connection, stream.id), reasons)
+    standing = standing_decisions(connection, stream.id, days)
+    decided = {day: decisions_version(made) for day, made in standing.items()}
+    return _plan_of(environment, stream, days, known, decided, cost_of(connection, stream.id), reasons)
 
 
 def _plan_of(
@@ -136,13 +141,14 @@ def _plan_of(
     stream: Stream,
     days: Sequence[date],
     known: dict[date, DayHistory],
+    decided: dict[date, str],
     cost: DayCost | None,
     reasons: Collection[Reason],
 ) -> StreamPlan:
     planned = []
     for day in days:
         history = known.get(day)
-        reason = _reason(environment, stream, day, history)
+        reason = _reason(environment, stream, day, history, decided.get(day, ""))
         if reason is not None and reason in reasons:
             message = history.message if history and not history.status.is_published else ""
             planned.append(PlannedDay(day, reason, message))
@@ -150,7 +156,9 @@ def _plan_of(
     return found if cost is None else _estimated(found, cost, environment.landing)
 
 
-def _reason(environment: Environment, stream: Stream, day: date, history: DayHistory | None) -> Reason | None:
+def _reason(
+    environment: Environment, stream: Stream, day: date, history: DayHistory | None, decided: str
+) -> Reason | None:
     if history is None:
         possible = can_be_had(stream, day, environment.landing, datetime.now(UTC))
         return Reason.MISSING if possible else None
@@ -161,7 +169,9 @@ def _reason(environment: Environment, stream: Stream, day: date, history: DayHis
     if history.code_version != environment.code_versions[stream.id]:
         return Reason.CODE_CHANGED
     landed = environment.landing.latest_version(stream.id, day)
-    return Reason.LANDED_AGAIN if landed is not None and landed != history.landing_version else None
+    if landed is not None and landed != history.landing_version:
+        return Reason.LANDED_AGAIN
+    return Reason.DECIDED if decided != (history.decisions or "") else None
 
 
 def _estimated(found: StreamPlan, cost: DayCost, landing: Landing) -> StreamPlan:

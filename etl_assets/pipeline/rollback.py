@@ -29,6 +29,7 @@ from etl_assets.pipeline.pseudonyms import contract_version_of
 from etl_assets.pipeline.staged import KeepingStore
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.decisions import Decision, decisions_version, standing_decisions
 from etl_assets.warehouse.identifiers import qualified
 from etl_assets.warehouse.past_loads import Cut, PastLoad, Target, cut_of, target_at, target_of_run
 from etl_assets.warehouse.rollback import Rollback, RolledBack
@@ -37,8 +38,11 @@ from etl_assets.warehouse.schema import table_columns
 SCRATCH_FOLDER = ".rollback"
 """Below the staged partitions: what is staged for a rollback, and gone when it ends."""
 
-Version = tuple[date, str]
-"""A partition, and a version of its landed answers."""
+Version = tuple[date, str, str]
+"""A partition, the landed version that it is made from, and the version of the decisions that it is made with."""
+
+Decided = Mapping[tuple[date, str], Sequence[Decision]]
+"""What had been decided, by partition and version of the decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,13 @@ class StreamStep:
         stream: The stream.
         cut: Which loads are to count.
         rows: Rows in its table now.
+        decided: What had been decided on quarantined rows.
     """
 
     stream: Stream
     cut: Cut
     rows: int
+    decided: Decided
 
     @property
     def made_anew(self) -> int:
@@ -115,7 +121,7 @@ def plan_rollback(
             hint="choose a later time",
         )
     for step in steps:
-        for day, version in _versions(step):
+        for day, version, _ in _versions(step):
             _find(environment.landing, step.stream, day, version)
     return RollbackPlan(target, steps)
 
@@ -177,7 +183,7 @@ def _step(
     if days is not None:
         inside = [day for day in cut.changed if days[0] <= day <= days[1]]
         cut = cut_of(connection, stream, target, made_by, inside)
-    return StreamStep(stream, cut, rows)
+    return StreamStep(stream, cut, rows, _decided(connection, stream, cut.loads))
 
 
 @contextmanager
@@ -211,8 +217,10 @@ def _stage(environment: Environment, step: StreamStep, run_id: str) -> Mapping[V
     )
 
     def stage(version: Version) -> CommitRequest:
-        landed = _find(environment.landing, stream, *version)
-        return _request_of(pipeline, pipeline.prepare_landed(landed), landed.path)
+        day, landing_version, decisions = version
+        landed = _find(environment.landing, stream, day, landing_version)
+        decided = replace(pipeline, decisions={day: step.decided.get((day, decisions), ())})
+        return _request_of(decided, decided.prepare_landed(landed), landed.path)
 
     versions = _versions(step)
     with ThreadPoolExecutor(stream.source.concurrency, thread_name_prefix="rollback") as pool:
@@ -259,7 +267,25 @@ def _version(load: PastLoad) -> Version:
         raise LandingError(
             f"load {load.load_id} of {load.partition} names no landed answers, so that it cannot be brought back"
         )
-    return load.partition, load.landing_version
+    return load.partition, load.landing_version, load.decisions
+
+
+def _decided(connection: duckdb.DuckDBPyConnection, stream: Stream, loads: Sequence[PastLoad]) -> Decided:
+    """Find what had been decided on quarantined rows when some loads were made."""
+    found: dict[tuple[date, str], Sequence[Decision]] = {}
+    for load in loads:
+        if not load.decisions:
+            continue
+        made = standing_decisions(connection, stream.id, [load.partition], load.loaded_at)
+        decisions = made.get(load.partition, ())
+        if decisions_version(decisions) != load.decisions:
+            raise EtlError(
+                f"what had been decided on quarantined rows of {stream.id} {load.partition} at "
+                f"{load.loaded_at:%Y-%m-%d %H:%M:%S} UTC is not known any more; nothing was changed",
+                hint="go back to another time",
+            )
+        found[load.partition, load.decisions] = decisions
+    return found
 
 
 def _find(landing: Landing, stream: Stream, day: date, version: str) -> LandedPartition:

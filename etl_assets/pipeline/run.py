@@ -189,7 +189,7 @@ def run_partitions(
     reporter.start(pipeline.stream.id, stages, len(waiting))
     recover(pipeline.environment, pipeline.stream)
     if Stage.COMMIT in pipeline.stages:
-        shared.get()
+        pipeline = replace(pipeline, decisions=shared.get().decisions(pipeline.stream, list(waiting)))
 
     def prepare(day: date) -> Prepared:
         prepared = pipeline.prepare(day)

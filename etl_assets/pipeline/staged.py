@@ -1,8 +1,9 @@
 """Staged partitions: cleaned rows as Parquet, audited but not yet visible to anyone.
 
 A staged partition is a folder with `rows.parquet` (good rows), `quarantine.parquet` (bad rows with their raw payload)
-and `manifest.json`. Its name is made from all that it depends on (landed answers, contract, code), so that the same
-input is never staged twice and never mistaken for another.
+and `manifest.json`; where people decided on bad rows, also `decided.parquet`. Its name is made from all that it depends
+on (landed answers, contract, code, decisions), so that the same input is never staged twice and never mistaken for
+another.
 
 What belongs here: the form of a staged partition, finding it and making it last. What does not: filling it
 (`etl_assets.pipeline.staging`) and judging it (`etl_assets.quality.verdict`).
@@ -30,6 +31,7 @@ from etl_assets.streams.observed import ObservedFields
 ROW_COLUMN = "_row"
 ROWS_FILE = "rows.parquet"
 QUARANTINE_FILE = "quarantine.parquet"
+DECIDED_FILE = "decided.parquet"
 MANIFEST_FILE = "manifest.json"
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -51,10 +53,11 @@ class StagedPartition:
         counts: Extracted, staged, quarantined and warned are filled.
         violations: Quarantined rows per rule.
         warnings: Warned rows per rule.
-        content_hash: SHA-256 over both files; equal input gives equal hashes.
+        content_hash: SHA-256 over the files; equal input gives equal hashes.
         preview: First good rows as a Markdown table, personal data masked; empty when there are none.
         failed_items: Landed documents that could not be read, in order.
         fields: What the records have beside the contract, and lack of it.
+        decided_rows: Rows that people decided on.
     """
 
     directory: Path
@@ -65,6 +68,17 @@ class StagedPartition:
     preview: str
     failed_items: tuple[FailedItem, ...] = ()
     fields: ObservedFields = field(default_factory=ObservedFields)
+    decided_rows: int = 0
+
+    @property
+    def decided(self) -> Path | None:
+        """Parquet file of the rows that people decided on (see `etl_assets.pipeline.decided`), if there are any."""
+        return self.directory / DECIDED_FILE if self.decided_rows else None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that the content consists of."""
+        return (self.rows, self.quarantine, *([self.decided] if self.decided else []))
 
     @property
     def rows(self) -> Path:
@@ -174,11 +188,12 @@ class KeepingStore(StagedStore):
 
 def _borrow(lent: Path, directory: Path) -> bool:
     """Link the files of a staged partition into a folder; tells whether they are all there, and intact."""
-    if _load(lent) is None:
+    found = _load(lent)
+    if found is None:
         return False
     try:
-        for name in (ROWS_FILE, QUARANTINE_FILE, MANIFEST_FILE):
-            os.link(lent / name, directory / name)
+        for file in (*found.files, lent / MANIFEST_FILE):
+            os.link(file, directory / file.name)
     except OSError:  # forgotten at this moment, or links are not to be had here
         for file in directory.iterdir():
             file.unlink()
@@ -199,8 +214,9 @@ def _load(directory: Path) -> StagedPartition | None:
             preview=manifest["preview"],
             failed_items=tuple(FailedItem.from_json(item) for item in manifest.get("failed_items", ())),
             fields=ObservedFields.from_json(manifest["fields"]),
+            decided_rows=manifest.get("decided_rows", 0),
         )
-        intact = hash_of(staged.rows, staged.quarantine) == staged.content_hash
+        intact = hash_of(*staged.files) == staged.content_hash
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return staged if intact else None

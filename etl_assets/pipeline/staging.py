@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -25,8 +25,10 @@ from etl_assets.failures import EtlError, TransformError, describe_unexpected
 from etl_assets.landing.checked import to_checked_json
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
+from etl_assets.pipeline.decided import DecidedRow, DecidedRows
 from etl_assets.pipeline.documents import records_of
 from etl_assets.pipeline.staged import (
+    DECIDED_FILE,
     MANIFEST_FILE,
     QUARANTINE_FILE,
     QUARANTINE_SCHEMA,
@@ -42,12 +44,13 @@ from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
-from etl_assets.quality.split import split_rows
+from etl_assets.quality.split import Split, split_rows
 from etl_assets.streams.base import Extract, Stream
 from etl_assets.streams.observed import EVOLVED_COLUMN
 from etl_assets.streams.schema_policy import schema_policy_version
+from etl_assets.warehouse.decisions import Decision, decisions_version
 
-FillStaged = Callable[[Path, Stream, date, LandedPartition, Pseudonymiser], None]
+FillStaged = Callable[[Path, Stream, date, LandedPartition, Pseudonymiser, Sequence[Decision]], None]
 """As `fill_staged`, here or in another process."""
 
 CHUNK_ROWS = 20_000
@@ -61,6 +64,7 @@ def stage_partition(
     landed: LandedPartition,
     code_version: str,
     pseudonymiser: Pseudonymiser,
+    decisions: Sequence[Decision] = (),
     fill: FillStaged | None = None,
 ) -> StagedPartition:
     """Stage landed answers, or find them staged already.
@@ -72,6 +76,7 @@ def stage_partition(
         landed: Its landed answers.
         code_version: Version of the stream's file.
         pseudonymiser: Takes the stream's personal data away before anything is written.
+        decisions: What people decided on bad rows of the partition.
         fill: Writes the files, here or in another process; `fill_staged` unless another is given.
 
     Raises:
@@ -82,9 +87,11 @@ def stage_partition(
     version = (
         f"{landed.version}-{pseudonymiser.contract_version}-{code_version}{schema_policy_version(stream)}"
     )
+    if decisions:
+        version += f"-{decisions_version(decisions)}"
 
     def write(directory: Path) -> None:
-        (fill or fill_staged)(directory, stream, day, landed, pseudonymiser)
+        (fill or fill_staged)(directory, stream, day, landed, pseudonymiser, decisions)
 
     return store.ensure(stream, day, version, write)
 
@@ -117,10 +124,17 @@ class _Staging:
     """The files of one partition while they are written."""
 
     def __init__(
-        self, directory: Path, stream: Stream, contract: CompiledContract, pseudonymiser: Pseudonymiser
+        self,
+        directory: Path,
+        stream: Stream,
+        contract: CompiledContract,
+        pseudonymiser: Pseudonymiser,
+        decided: DecidedRows | None,
     ) -> None:
+        self.directory = directory
         self.contract = contract
         self.pseudonymiser = pseudonymiser
+        self.decided = decided
         self.fields = FieldWatch(stream, pseudonymiser)
         self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
         if self.fields.evolves:
@@ -153,6 +167,31 @@ class _Staging:
             self.quarantine.write_table(bad)
         self.quarantined += bad.num_rows
 
+    def claim_decided(
+        self, bad: pa.Table, split: Split, records: Sequence[dict[str, Any]], positions: np.ndarray[Any, Any]
+    ) -> pa.Table:
+        """Set the bad rows aside that somebody decided on; gives the others."""
+        if self.decided is None:
+            return bad
+        keep = np.ones(bad.num_rows, dtype=bool)
+        for place, row in enumerate(bad.to_pylist()):
+            decision = self.decided.decision_on(row["row_number"], row["raw_payload"])
+            if decision is None:
+                continue
+            keep[place], position = False, positions[place]
+            warnings = [name for name, broken in split.warned_by if broken[position]]
+            self.count_warnings(warnings, -1)
+            record, payload = records[position], row.pop("raw_payload")
+            self.decided.rows.append(
+                DecidedRow(record=record, payload=payload, warnings=warnings, decision=decision, **row)
+            )
+        return bad.filter(pa.array(keep))
+
+    def count_warnings(self, rules: Sequence[str], number: int) -> None:
+        """Count a row that broke warning rules, or take it back."""
+        self.warnings.update(dict.fromkeys(rules, number))
+        self.warned += number if rules else 0
+
     def close(self) -> None:
         try:
             _close(self.rows)
@@ -175,9 +214,14 @@ def _close(writer: pq.ParquetWriter) -> None:
 
 
 def fill_staged(
-    directory: Path, stream: Stream, day: date, landed: LandedPartition, pseudonymiser: Pseudonymiser
+    directory: Path,
+    stream: Stream,
+    day: date,
+    landed: LandedPartition,
+    pseudonymiser: Pseudonymiser,
+    decisions: Sequence[Decision] = (),
 ) -> None:
-    """Write the three files of a staged partition.
+    """Write the files of a staged partition.
 
     Args:
         directory: Where to; it exists and is empty.
@@ -185,26 +229,35 @@ def fill_staged(
         day: The partition.
         landed: Its landed answers.
         pseudonymiser: Takes the stream's personal data away before anything is written.
+        decisions: What people decided on bad rows of the partition.
 
     Raises:
         TransformError: If the stream's transform or a rule fails.
         LandingError: If the landed answers are damaged.
     """
-    staging = _Staging(directory, stream, compile_contract(stream.contract), pseudonymiser)
+    decided = DecidedRows(decisions, landed.version) if decisions else None
+    staging = _Staging(directory, stream, compile_contract(stream.contract), pseudonymiser, decided)
+    decided_rows = 0
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
             staging.chunks += 1
+        if staging.decided is not None:
+            _write_decided(staging, stream, day, staging.decided)
+            decided_rows = staging.decided.write(staging.directory / DECIDED_FILE)
     finally:
         staging.close()
-    files = (staging.rows_path, staging.quarantine_path)
+    files = [staging.rows_path, staging.quarantine_path]
+    if decided_rows:
+        files.append(staging.directory / DECIDED_FILE)
     manifest = {
         "counts": asdict(staging.counts()),
-        "violations": dict(sorted(staging.violations.items())),
-        "warnings": dict(sorted(staging.warnings.items())),
+        "violations": dict(sorted((+staging.violations).items())),
+        "warnings": dict(sorted((+staging.warnings).items())),
         "content_hash": hash_of(*files),
         "preview": staging.preview,
         "failed_items": staging.failed_items,
+        "decided_rows": decided_rows,
         "fields": staging.fields.result().as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(to_checked_json(manifest))
@@ -229,11 +282,10 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions], evolved)
     bad_positions = split.bad.column("position").to_numpy()
     payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
-    staging.write_quarantine(
-        _quarantine_table(
-            row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
-        )
+    bad = _quarantine_table(
+        row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
     )
+    staging.write_quarantine(staging.claim_decided(bad, split, objects, bad_positions))
     if others:
         rules, reasons = (
             [["record.object"]] * len(others),
@@ -248,6 +300,35 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.warnings.update(split.warnings)
     staging.warned += split.warned
     staging.extracted += len(chunk.records)
+
+
+def _write_decided(staging: _Staging, stream: Stream, day: date, decided: DecidedRows) -> None:
+    personal = bool(staging.contract.personal_columns)
+    for judgement in decided.judge(
+        staging.contract,
+        lambda raw: _transform(stream, raw, personal=personal),
+        window=stream.extract.window_of(day),
+        window_column=stream.window_column,
+        seen=staging.seen,
+        chunk_rows=CHUNK_ROWS,
+    ):
+        loaded, refused, split = judgement.loaded, judgement.refused, judgement.split
+        rows = np.array([row.row_number for row in loaded], dtype=np.int64)
+        evolved = staging.fields.look_again([row.decided for row in loaded])
+        staging.write_rows(staging.pseudonymiser.rows(split.good), rows, evolved)
+        staging.violations.subtract(rule for row in loaded for rule in row.rules)
+        for position in split.good_positions:
+            staging.count_warnings([name for name, broken in split.warned_by if broken[position]], 1)
+        for row in refused:
+            staging.count_warnings(row.warnings, 1)
+        staging.write_quarantine(
+            _quarantine_table(
+                [row.row_number for row in refused],
+                [row.rules for row in refused],
+                [row.reasons for row in refused],
+                [row.payload for row in refused],
+            )
+        )
 
 
 def _transform(stream: Stream, raw: pd.DataFrame, *, personal: bool) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
@@ -27,6 +28,7 @@ from etl_assets.landing.store import LandedPartition
 from etl_assets.pipeline.staging import FillStaged, fill_staged
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.decisions import Decision
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +71,11 @@ class _Delegated:
         day: date,
         landed: LandedPartition,
         pseudonymiser: Pseudonymiser,
+        decisions: Sequence[Decision] = (),
     ) -> None:
         try:
             answer = self._workers.submit(
-                _fill, self._pickled, directory, day, landed, pseudonymiser
+                _fill, self._pickled, directory, day, landed, pseudonymiser, decisions
             ).result()
         except BrokenProcessPool as error:
             _started.cache_clear()
@@ -82,7 +85,7 @@ class _Delegated:
                 failure_class=FailureClass.TRANSIENT,
             ) from error
         if answer == _NOT_HERE:
-            fill_staged(directory, stream, day, landed, pseudonymiser)
+            fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
         elif isinstance(answer, EtlError):
             raise answer
 
@@ -116,7 +119,12 @@ def _exit_after(sentinel: int) -> None:
 
 
 def _fill(
-    pickled: bytes, directory: Path, day: date, landed: LandedPartition, pseudonymiser: Pseudonymiser
+    pickled: bytes,
+    directory: Path,
+    day: date,
+    landed: LandedPartition,
+    pseudonymiser: Pseudonymiser,
+    decisions: Sequence[Decision],
 ) -> EtlError | str | None:
     """Fill a staged partition in a worker.
 
@@ -128,7 +136,7 @@ def _fill(
     except (ImportError, AttributeError, pickle.UnpicklingError):
         return _NOT_HERE
     try:
-        fill_staged(directory, stream, day, landed, pseudonymiser)
+        fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
     except EtlError as error:
         plain = EtlError(error.message, hint=error.hint, failure_class=error.failure_class)
         return error if _survives_pickling(error) else plain

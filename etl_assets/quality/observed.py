@@ -120,6 +120,19 @@ class FieldWatch:
         self._keep_aside([name for name in unknown if name not in loaded], records, good, row_numbers)
         return _as_map(loaded, len(good)) if self.evolves else None
 
+    def look_again(self, records: Sequence[dict[str, Any]]) -> pa.Array | None:
+        """Look at records that were among the bad rows of their chunk and are good by somebody's decision.
+
+        Returns:
+            As `look` does.
+        """
+        columns: dict[str, list[Any]] = {}
+        for name, seen in self._seen.items():
+            columns[name] = [record.get(name) for record in records]
+            seen.kinds |= kinds_of(value for value in columns[name] if not is_blank(value))
+        loaded = {name: values for name, values in columns.items() if not self._reason(name)}
+        return _as_map(loaded, len(records)) if self.evolves else None
+
     def result(self) -> ObservedFields:
         """Give what was seen of the whole day."""
         found: dict[str, ObservedField] = {}

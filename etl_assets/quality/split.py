@@ -6,7 +6,8 @@ What belongs here: applying compiled rules to a chunk. What does not: reading or
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Split:
         violations: Quarantined rows per rule (a row that breaks two rules counts for both).
         warnings: Rows per warning rule, whether or not another rule quarantined them as well.
         warned: Rows that broke any warning rule.
+        warned_by: Which rows of the chunk break which warning rule, by the rule's name.
     """
 
     good: pa.Table
@@ -46,6 +48,7 @@ class Split:
     violations: Counter[str]
     warnings: Counter[str]
     warned: int
+    warned_by: tuple[tuple[str, Mask], ...] = ()
 
 
 @dataclass(slots=True)
@@ -55,8 +58,15 @@ class _Findings:
     size: int
     quarantine: list[tuple[Rule, Mask]] = field(default_factory=list)
     warn: list[tuple[Rule, Mask]] = field(default_factory=list)
+    waived: Mapping[str, Mask] = field(default_factory=dict)
 
     def add(self, rule: Rule, broken: Mask) -> None:
+        if rule.severity is Severity.QUARANTINE and rule.name in self.waived:
+            self._add(replace(rule, severity=Severity.WARN), broken & self.waived[rule.name])
+            broken = broken & ~self.waived[rule.name]
+        self._add(rule, broken)
+
+    def _add(self, rule: Rule, broken: Mask) -> None:
         if broken.any():
             (self.quarantine if rule.severity is Severity.QUARANTINE else self.warn).append((rule, broken))
 
@@ -75,6 +85,7 @@ def split_rows(
     window: Window,
     window_column: str | None,
     seen: SeenValues | None = None,
+    waived: Sequence[Collection[str]] = (),
 ) -> Split:
     """Split a chunk of cleaned rows by the rules of its contract.
 
@@ -85,12 +96,13 @@ def split_rows(
         window: The window that the source was asked for.
         window_column: Timestamp column that must lie in the window; None where rows have no time.
         seen: Unique values of the partition's earlier chunks; those of this one are added.
+        waived: For each row the rules that only warn of it; empty where no rule is waived for any row.
 
     Raises:
         TransformError: If the transform lost rows or columns, or a rule cannot be evaluated.
     """
     cleaned = _checked(contract, raw, cleaned)
-    findings = _Findings(len(cleaned))
+    findings = _Findings(len(cleaned), waived=_masks_of(waived))
     arrays: dict[str, pa.Array] = {}
     typed: dict[str, pd.Series[Any]] = {}
     for column in contract.columns:
@@ -110,6 +122,11 @@ def split_rows(
         rule = Rule(f"{name}.unique", Severity.QUARANTINE, f"{name} repeats")
         findings.add(rule, find_repeats(name, typed[name], otherwise_bad, seen or SeenValues()))
     return _assemble(contract, arrays, findings)
+
+
+def _masks_of(waived: Sequence[Collection[str]]) -> dict[str, Mask]:
+    names = sorted({name for names in waived for name in names})
+    return {name: np.array([name in names for names in waived], dtype=bool) for name in names}
 
 
 def _checked(contract: CompiledContract, raw: pd.DataFrame, cleaned: object) -> pd.DataFrame:
@@ -259,7 +276,8 @@ def _assemble(contract: CompiledContract, arrays: dict[str, pa.Array], findings:
         warned |= broken
         warnings[rule.name] += int(broken.sum())
     violations = Counter({rule.name: int(broken.sum()) for rule, broken in findings.quarantine})
-    return Split(table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()))
+    warned_by = tuple((rule.name, broken) for rule, broken in findings.warn)
+    return Split(table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()), warned_by)
 
 
 def _bad_rows(findings: _Findings) -> pa.Table:

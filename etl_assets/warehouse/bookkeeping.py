@@ -87,7 +87,26 @@ _VERSION_5 = (
     "COMMENT ON TABLE etl.schema_changes IS 'What loads noticed of the schemas of their streams, once each.'",
     "COMMENT ON TABLE etl.known_fields IS 'Raw fields that were seen, and whether the newest day has them.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = (
+    "ALTER TABLE etl.quarantine ADD COLUMN landing_version VARCHAR",
+    "ALTER TABLE etl.loads ADD COLUMN decisions VARCHAR DEFAULT ''",
+    """CREATE TABLE etl.quarantine_decisions (
+        decision_id BIGINT, source VARCHAR, stream VARCHAR, partition DATE, payload_hash VARCHAR,
+        occurrence BIGINT, landing_version VARCHAR, row_number BIGINT, action VARCHAR, rules VARCHAR[],
+        changes VARCHAR, decided_by VARCHAR, reason VARCHAR, decided_at TIMESTAMP, ended_at TIMESTAMP,
+        ended_by VARCHAR, ended_reason VARCHAR)""",
+    """CREATE TABLE etl.quarantine_moves (
+        source VARCHAR, stream VARCHAR, partition DATE, payload_hash VARCHAR, occurrence BIGINT,
+        from_state VARCHAR, to_state VARCHAR, action VARCHAR, moved_by VARCHAR, reason VARCHAR, run_id VARCHAR,
+        moved_at TIMESTAMP)""",
+    "COMMENT ON TABLE etl.quarantine IS "
+    "'Rows that broke a rule: pending, replayed, waived, discarded, or superseded by newer answers.'",
+    "COMMENT ON TABLE etl.quarantine_decisions IS "
+    "'Rows that people waived or mended; applied in every load of their day until they are ended.'",
+    "COMMENT ON TABLE etl.quarantine_moves IS 'Each change of state in the quarantine: when, by whom, and why.'",
+    "COMMENT ON COLUMN etl.loads.decisions IS 'Which decisions on quarantined rows the load was made with.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from etl_assets.failures import FailureClass, PartitionWithheld, WarehouseError
+from etl_assets.failures import EtlError, FailureClass, PartitionWithheld, WarehouseError
 from etl_assets.outcomes import Counts, FailedItem, SchemaChange, Status
 from etl_assets.streams.base import Documents, SchemaPolicy, Stream
 from etl_assets.streams.observed import ObservedFields
@@ -23,6 +23,7 @@ from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry, as_js
 from etl_assets.warehouse.quarantine import BadRows, record_bad_rows
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.transaction import naive_utc
+from etl_assets.warehouse.waived import make_room_for_marks, mark_waived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class CommitRequest:
         code_version: Version of the code.
         seconds: Time per stage so far.
         confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
+        decided: Parquet of the rows that people decided on, as `etl_assets.pipeline.decided` writes it; None for none.
+        decisions: Version of the decisions that the rows were staged with.
         failed_items: Documents that could not be had or read.
         asked: Identifiers of all documents that were asked for.
         fields: What the records have beside the contract, and lack of it; None where nobody looked.
@@ -74,6 +77,8 @@ class CommitRequest:
     code_version: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     confirm_empty: bool = False
+    decided: Path | None = None
+    decisions: str = ""
     failed_items: tuple[FailedItem, ...] = ()
     asked: tuple[str, ...] = ()
     fields: ObservedFields | None = None
@@ -132,7 +137,9 @@ def commit_partition(
 
     Raises:
         WarehouseError: If the staged files do not hold what the request says.
+        EtlError: If somebody decided on the partition's quarantined rows since it was staged.
     """
+    _check_decisions(ledger, request)
     if request.verdict is Status.WITHHELD:
         return _withhold(connection, ledger, request, request.message)
     load = replace(
@@ -140,6 +147,7 @@ def commit_partition(
     )
     if reason := _refusal(load, request):
         return _withhold(connection, ledger, request, reason)
+    make_room_for_marks(load, request.decided)
     applied = _already_loaded(load, ledger, request)
     unchanged_content = applied is not None
     if applied is None:
@@ -148,6 +156,7 @@ def commit_partition(
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message)
     record_bad(connection, request)
+    _follow_decisions(load, ledger, request)
     counts = counts_of(request, applied)
     load_id = record_load(ledger, request, counts, applied.touched_dates, restates=load.restates)
     return CommitResult(
@@ -214,12 +223,43 @@ def _refusal(load: Load, request: CommitRequest) -> str | None:
 
 
 def _restates(ledger: Ledger, request: CommitRequest) -> bool:
-    """Tell whether the partition was loaded before by other code, so that its rows may now read differently."""
+    """Tell whether the partition was loaded before by other code, so that its rows may now read differently.
+
+    Other decisions on its quarantined rows are like other code.
+    """
     last = ledger.last_load(request.stream.source.name, request.stream.name, request.partition)
-    return last is not None and (last.contract_version, last.code_version) != (
+    return last is not None and (last.contract_version, last.code_version, last.decisions) != (
         request.contract_version,
         request.code_version,
+        request.decisions,
     )
+
+
+def _follow_decisions(load: Load, ledger: Ledger, request: CommitRequest) -> None:
+    """Mark waived rows, and take marks back; only loads with decisions, or after such a load, cost anything."""
+    source, stream = request.stream.source.name, request.stream.name
+    last = ledger.last_load(source, stream, request.partition)
+    if request.decisions or (last is not None and last.decisions):
+        mark_waived(load, request.decided)
+        # A mend that could not be carried out was ended.
+        ledger.forget_decisions(source, stream)
+
+
+def _check_decisions(ledger: Ledger, request: CommitRequest) -> None:
+    """Refuse rows that were staged with other decisions than those that hold now: they would undo one.
+
+    Raises:
+        EtlError: If so; it passes when the partition is staged again.
+    """
+    if (
+        ledger.decisions(request.stream.source.name, request.stream.name, request.partition)
+        != request.decisions
+    ):
+        raise EtlError(
+            "somebody decided on quarantined rows of this day meanwhile",
+            hint="run again",
+            failure_class=FailureClass.TRANSIENT,
+        )
 
 
 def _already_loaded(load: Load, ledger: Ledger, request: CommitRequest) -> Applied | None:
@@ -261,6 +301,8 @@ def _record_quarantine(
             contract_version=request.contract_version,
             at=naive_utc(request.loaded_at),
             published=published,
+            decided=request.decided,
+            landing_version=request.landing_version,
         ),
     )
     if found != request.counts.quarantined:
@@ -334,6 +376,7 @@ def record_load(
             loaded_at=loaded_at,
             restores=restores,
             restates=restates,
+            decisions=request.decisions,
         ),
         touched_dates,
     )

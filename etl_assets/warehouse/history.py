@@ -29,6 +29,7 @@ class DayHistory:
         contract_version: Of its last load; None before the first.
         code_version: Of its last load.
         landing_version: Landed answers that its last load was made from.
+        decisions: Version of the decisions on quarantined rows that its last load was made with.
     """
 
     status: Status
@@ -36,6 +37,7 @@ class DayHistory:
     contract_version: str | None
     code_version: str | None
     landing_version: str | None
+    decisions: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,13 @@ def history_of(
     if not days or not table_columns(connection, "etl", "partitions"):
         return {}
     source, _, stream = stream_id.partition("/")
+    # A warehouse that no load of this version has opened yet lacks the column.
+    decisions = "l.decisions" if "decisions" in table_columns(connection, "etl", "loads") else "''"
     found = connection.execute(
         "WITH l AS (SELECT * FROM (SELECT * FROM etl.loads WHERE source = $source AND stream = $stream "
         "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) WHERE verdict <> $rolled_back) "
-        "SELECT p.partition, p.status, p.message, l.contract_version, l.code_version, l.landing_version "
+        "SELECT p.partition, p.status, p.message, l.contract_version, l.code_version, l.landing_version, "
+        f"{decisions} "
         "FROM etl.partitions AS p "
         "LEFT JOIN l ON l.partition = p.partition WHERE p.source = $source AND p.stream = $stream "
         "AND p.partition BETWEEN $first AND $last",

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.decisions import decisions_version, standing_decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class LastLoad:
     content_hash: str
     contract_version: str
     code_version: str
+    decisions: str
     staged: int
     deduplicated: int
 
@@ -60,6 +62,7 @@ class LoadEntry:
     loaded_at: datetime
     restores: int | None = None
     restates: bool = False
+    decisions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class Ledger:
         self._last_loads: dict[tuple[str, str], dict[date, LastLoad]] = {}
         self._watermarks: dict[tuple[str, str], datetime | None] = {}
         self._published: dict[tuple[str, str], dict[date, tuple[int, datetime | None]]] = {}
+        self._decisions: dict[tuple[str, str], dict[date, str]] = {}
 
     def forget(self) -> None:
         """Drop what is remembered, after a transaction was rolled back."""
@@ -127,13 +131,26 @@ class Ledger:
         self._last_loads.clear()
         self._watermarks.clear()
         self._published.clear()
+        self._decisions.clear()
+
+    def decisions(self, source: str, stream: str, partition: date) -> str:
+        """Give the version of the decisions that hold for a partition's quarantined rows; empty without any."""
+        key = (source, stream)
+        if key not in self._decisions:
+            standing = standing_decisions(self._connection, f"{source}/{stream}")
+            self._decisions[key] = {day: decisions_version(made) for day, made in standing.items()}
+        return self._decisions[key].get(partition, "")
+
+    def forget_decisions(self, source: str, stream: str) -> None:
+        """Drop what is remembered of a stream's decisions, which have changed."""
+        self._decisions.pop((source, stream), None)
 
     def last_load(self, source: str, stream: str, partition: date) -> LastLoad | None:
         """Give the last committed load of a partition; None if there is none that still counts."""
         key = (source, stream)
         if key not in self._last_loads:
             found = self._connection.execute(
-                "SELECT partition, content_hash, contract_version, code_version, staged, deduplicated FROM "
+                "SELECT partition, content_hash, contract_version, code_version, decisions, staged, deduplicated FROM "
                 "(SELECT * FROM etl.loads WHERE source = ? AND stream = ? "
                 "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) WHERE verdict <> ?",
                 [source, stream, ROLLED_BACK],
@@ -169,7 +186,12 @@ class Ledger:
         self._advance_watermark(entry)
         self.last_load(entry.source, entry.stream, entry.partition)
         self._last_loads[entry.source, entry.stream][entry.partition] = LastLoad(
-            entry.content_hash, entry.contract_version, entry.code_version, entry.staged, entry.deduplicated
+            entry.content_hash,
+            entry.contract_version,
+            entry.code_version,
+            entry.decisions,
+            entry.staged,
+            entry.deduplicated,
         )
 
     def record_rolled_back(self, stream: Stream, days: Sequence[date], run_id: str, at: datetime) -> None:

@@ -55,6 +55,7 @@ class PastLoad:
         wrote: Whether it wrote any row.
         seconds: Seconds per stage, as JSON.
         restates: Whether it took the place of what other code had made.
+        decisions: Version of the decisions on quarantined rows that it was made with; empty without any.
     """
 
     load_id: int
@@ -69,6 +70,7 @@ class PastLoad:
     wrote: bool
     seconds: str
     restates: bool
+    decisions: str
 
 
 Loads = Mapping[date, tuple[PastLoad, ...]]
@@ -245,14 +247,17 @@ def _log_of(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[
     if not (there := table_columns(connection, "etl", "loads")):
         return []
     # A file that is opened for reading may be of before the first rollback.
-    lacking = "".join(f", NULL AS {name}" for name in ("restores", "restates") if name not in there)
+    lacking = "".join(
+        f", NULL AS {name}" for name in ("restores", "restates", "decisions") if name not in there
+    )
     cursor = connection.execute(
         f"WITH l AS (SELECT *{lacking} FROM etl.loads "
         "WHERE source = $source AND stream = $stream) "
         "SELECT l.load_id AS log_id, coalesce(o.load_id, l.load_id) AS load_id, l.partition, l.verdict, "
         "coalesce(o.run_id, l.run_id) AS run_id, coalesce(o.loaded_at, l.loaded_at) AS loaded_at, "
         "l.landing_version, (l.contract_version, l.code_version) AS made_by, l.watermark, l.extracted, "
-        "l.loaded + l.unchanged AS held, coalesce(o.loaded, l.loaded) > 0 AS wrote, l.seconds, l.restates "
+        "l.loaded + l.unchanged AS held, coalesce(o.loaded, l.loaded) > 0 AS wrote, l.seconds, l.restates, "
+        "coalesce(l.decisions, '') AS decisions "
         "FROM l LEFT JOIN l AS o ON o.load_id = l.restores ORDER BY log_id",
         {"source": stream.source.name, "stream": stream.name},
     )

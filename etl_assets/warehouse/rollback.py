@@ -28,6 +28,7 @@ from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.past_loads import Cut, PastLoad, cut_of
 from etl_assets.warehouse.schema import BROUGHT_BY, TableLayout, table_columns
+from etl_assets.warehouse.waived import mark_waived
 
 _BEFORE, _AFTER = "_etl_rows_before", "_etl_rows_after"
 _OF_NO_MART = frozenset({"_run_id", "_loaded_at", BROUGHT_BY.name})
@@ -168,7 +169,10 @@ def _apply(
         confirmed=True,
         restates=past.restates,
     )
-    return disposition_of(request.stream.write).apply(load)
+    applied = disposition_of(request.stream.write).apply(load)
+    if request.decisions:
+        mark_waived(load, request.decided)
+    return applied
 
 
 def _set_watermark(connection: duckdb.DuckDBPyConnection, rollback: Rollback) -> None:

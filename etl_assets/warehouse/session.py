@@ -19,6 +19,7 @@ from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import PartitionOutcome, SchemaChange, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.decisions import Decision, standing_decisions
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.evolution import Evolution, Plan
 from etl_assets.warehouse.ledger import Ledger
@@ -247,6 +248,25 @@ class Session:
         """Give the marts that a rebuild would change: data was loaded since, or the SQL changed."""
         with told_plainly("read the marts' state", self._path):
             return pending_marts(self._connection, marts)
+
+    def decisions(self, stream: Stream, days: Sequence[date]) -> dict[date, tuple[Decision, ...]]:
+        """Give what people decided on quarantined rows of a stream, by day; days without any are left out."""
+        with told_plainly("read decisions on quarantined rows", self._path):
+            return standing_decisions(self._connection, stream.id, days)
+
+    @contextmanager
+    def change_quarantine(self, doing: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Change the quarantine by hand, in one transaction.
+
+        Args:
+            doing: What is being done, as in ``"waive rows of shop/orders"``.
+
+        Raises:
+            WarehouseError: If it cannot be done; nothing of it was.
+        """
+        with self._writing(doing):
+            yield self._connection
+        self._ledger.forget()
 
     @contextmanager
     def _writing(self, doing: str) -> Iterator[None]:

@@ -25,6 +25,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["demo"],
         ["doctor"],
         ["plan"],
+        ["quarantine"],
         ["query"],
         ["retry-failed"],
         ["source"],

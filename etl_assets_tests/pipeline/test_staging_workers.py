@@ -41,7 +41,7 @@ def test_files_are_those_of_staging_in_the_same_process(tmp_path: Path, delegate
     landed = land(tmp_path, [[line("a"), line("bad", quantity=0)], [line("b")]])
     for name, fill in (("here", fill_staged), ("there", delegated)):
         (tmp_path / name).mkdir()
-        fill(tmp_path / name, ORDER_LINES, DAY, landed, PSEUDONYMISER)
+        fill(tmp_path / name, ORDER_LINES, DAY, landed, PSEUDONYMISER, ())
     here, there = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there")
     )
@@ -59,14 +59,14 @@ def test_failures_come_back_as_they_are(tmp_path: Path, delegated: FillStaged) -
     (landed.path / PAGES_FILE).write_bytes(b"")
     (tmp_path / "damaged").mkdir()
     with pytest.raises(LandingError, match=r"order_lines 20\d\d-\d\d-\d\d"):
-        delegated(tmp_path / "damaged", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+        delegated(tmp_path / "damaged", ORDER_LINES, DAY, landed, PSEUDONYMISER, ())
 
     stream = with_transform(unwilling)
     (tmp_path / "unwilling").mkdir()
     fill = workers.staging_workers(1, stream, MANY)
     assert fill is not fill_staged
     with pytest.raises(TransformError) as raised:
-        fill(tmp_path / "unwilling", stream, DAY, land(tmp_path / "again", [[line("a")]]), PSEUDONYMISER)
+        fill(tmp_path / "unwilling", stream, DAY, land(tmp_path / "again", [[line("a")]]), PSEUDONYMISER, ())
     assert (raised.value.message, raised.value.hint) == ("not today", "come again tomorrow")
 
 
@@ -80,7 +80,7 @@ def test_stream_that_no_other_process_can_import_is_staged_here(tmp_path: Path) 
     stream = replace(ORDER_LINES, transform=clean)
     fill = workers.staging_workers(1, stream, MANY)
     (tmp_path / "staged").mkdir()
-    fill(tmp_path / "staged", stream, DAY, land(tmp_path, [[line("a")]]), PSEUDONYMISER)
+    fill(tmp_path / "staged", stream, DAY, land(tmp_path, [[line("a")]]), PSEUDONYMISER, ())
     assert asked == [1]
 
 
@@ -96,11 +96,11 @@ def test_killed_worker_is_a_failure_that_may_pass_and_the_next_run_has_another(t
     os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
     (tmp_path / "first").mkdir()
     with pytest.raises(EtlError, match="a process that stages ended") as raised:
-        fill(tmp_path / "first", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+        fill(tmp_path / "first", ORDER_LINES, DAY, landed, PSEUDONYMISER, ())
     assert raised.value.failure_class is FailureClass.TRANSIENT
     (tmp_path / "second").mkdir()
     again = workers.staging_workers(1, ORDER_LINES, MANY)
-    again(tmp_path / "second", ORDER_LINES, DAY, landed, PSEUDONYMISER)
+    again(tmp_path / "second", ORDER_LINES, DAY, landed, PSEUDONYMISER, ())
     assert (tmp_path / "second" / ROWS_FILE).exists()
 
 

@@ -307,6 +307,10 @@ def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, 
     with warehouse.session("load") as session:
         session.commit(stager.request(LINES, 0, [line(0, "a")]))
         for statement in (
+            "DROP TABLE etl.quarantine_moves",
+            "DROP TABLE etl.quarantine_decisions",
+            "ALTER TABLE etl.quarantine DROP COLUMN landing_version",
+            "ALTER TABLE etl.loads DROP COLUMN decisions",
             "DROP TABLE etl.failed_items",
             "ALTER TABLE etl.loads DROP COLUMN failed_items",
             "ALTER TABLE etl.partitions DROP COLUMN failed_items",

@@ -1,4 +1,4 @@
-"""The quarantine: bad rows are kept, known again, counted, and superseded, never deleted."""
+"""The quarantine: bad rows are kept, known again, counted, and moved with a trace, never deleted."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ def test_the_same_bad_row_again_counts_an_attempt(session: Session, stager: Stag
     ]
 
 
-def test_a_row_that_is_no_longer_bad_is_superseded_and_may_come_back(
-    session: Session, stager: Stager
-) -> None:
-    session.commit(stager.request(LINES, 0, [line(0, "a")], ["x", "x", "y"]))
+def test_a_row_that_is_sent_no_more_is_superseded_and_may_come_back(session: Session, stager: Stager) -> None:
+    session.commit(stager.request(LINES, 0, [line(0, "a")], ["x", "x", "y"], landing_version="first"))
     session.commit(later(stager.request(LINES, 0, [line(0, "a")], ["x", "z"]), 1))
     assert [row[:4] for row in select(session.connection, ROWS)] == [
         ("x", 1, 2, "pending"),
@@ -59,7 +57,7 @@ def test_a_row_that_is_no_longer_bad_is_superseded_and_may_come_back(
         ("y", 1, 1, "superseded"),
         ("z", 1, 1, "pending"),
     ]
-    session.commit(later(stager.request(LINES, 0, [line(0, "a")]), 2))
+    session.commit(later(stager.request(LINES, 0, [line(0, "a")], landing_version="later"), 2))
     assert {row[3] for row in select(session.connection, ROWS)} == {"superseded"}
     session.commit(later(stager.request(LINES, 0, [line(0, "a")], ["y"]), 3))
     assert [row[3] for row in select(session.connection, ROWS)] == [
@@ -67,6 +65,24 @@ def test_a_row_that_is_no_longer_bad_is_superseded_and_may_come_back(
         "superseded",
         "pending",
         "superseded",
+    ]
+
+
+def test_a_row_of_the_same_answers_that_is_good_now_was_replayed(session: Session, stager: Stager) -> None:
+    session.commit(stager.request(LINES, 0, [line(0, "a")], ["x", "y"]))
+    # The first row is still bad, and kept with another payload.
+    session.commit(later(stager.request(LINES, 0, [line(0, "a")], ["masked x"]), 1))
+    assert [(row[0], row[3]) for row in select(session.connection, ROWS)] == [
+        ("masked x", "pending"),
+        ("x", "superseded"),
+        ("y", "replayed"),
+    ]
+    moves = (
+        "SELECT from_state, to_state, action, moved_by, reason, run_id FROM etl.quarantine_moves ORDER BY ALL"
+    )
+    assert select(session.connection, moves) == [
+        ("pending", "replayed", "load", "load", "it keeps the contract now", "run-1"),
+        ("pending", "superseded", "load", "load", "the same row is kept with another payload now", "run-1"),
     ]
 
 

@@ -63,10 +63,14 @@ class Load:
         if self.rows is None:
             empty = ", ".join(f"CAST(NULL AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns)
             return f"SELECT {empty} WHERE CAST($rows AS VARCHAR) IS NOT NULL"
-        casts = ", ".join(
+        return f"SELECT {self.staged_columns} FROM read_parquet($rows)"
+
+    @property
+    def staged_columns(self) -> str:
+        """The contract's columns and those beside it, made of the staged file's, in the table's types."""
+        return ", ".join(
             f"CAST({self._staged_value(c)} AS {c.sql_type}) AS {c.quoted}" for c in self.layout.columns
         )
-        return f"SELECT {casts} FROM read_parquet($rows)"
 
     def _staged_value(self, column: Column) -> str:
         if not column.evolved:
