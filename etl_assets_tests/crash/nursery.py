@@ -7,7 +7,6 @@ does not: seeing steps (`etl_assets_tests.crash.tracing`), and choosing which to
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import multiprocessing
@@ -15,17 +14,18 @@ import os
 import shutil
 import signal
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from etl_assets.observability.logging import configure_logging
-from etl_assets_tests.crash.aftermath import Aftermath, aftermath, content_of, same_in_every_run
+from etl_assets_tests.crash.aftermath import Aftermath, same_in_every_run
+from etl_assets_tests.crash.cases import Case, Judged, Point
+from etl_assets_tests.crash.children import fork, load_days, load_one_by_one, look, run_again
 from etl_assets_tests.crash.tracing import (
     NOTES,
     TAKING_ROOM,
@@ -36,7 +36,7 @@ from etl_assets_tests.crash.tracing import (
     reason_not_to_trace,
     traced_from_here,
 )
-from etl_assets_tests.crash.workloads import CARELESS, WORKLOADS, Workload, day
+from etl_assets_tests.crash.workloads import CARELESS, WORKLOADS, Workload
 
 _WORKLOADS = WORKLOADS | CARELESS
 
@@ -47,70 +47,9 @@ PATIENCE = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A step of a load, found again in another run by its name and number.
-
-    Attributes:
-        call: The system call.
-        path: The file, below the data folder, without what differs from run to run.
-        number: How many such calls on the file came before.
-        place: The innermost line of this project that led there, as `<file>:<line>`; empty for a thread that is not
-            Python's.
-    """
-
-    call: str
-    path: str
-    number: int
-    place: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A load that is struck.
-
-    Attributes:
-        workload: Its name.
-        point: Where; None to kill at an instant.
-        blow: How.
-        error: Number of the error that a failing call gives; every later call that takes room fails as well.
-        instants: Seconds after which it is killed, time and again, for kills at an instant.
-    """
-
-    workload: str
-    point: Point | None = None
-    blow: Blow = Blow.KILL_BEFORE
-    error: int = errno.ENOSPC
-    instants: tuple[float, ...] = ()
-
-    def __str__(self) -> str:
-        at = (
-            f"{self.point.call} {self.point.path} #{self.point.number} ({self.point.place})"
-            if self.point
-            else ""
-        )
-        return f"{self.workload}: {self.blow.value} {at or self.instants}"
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What became of a case.
-
-    Attributes:
-        case: The case.
-        struck: How often the process was really struck before it was through.
-        problems: What is not as it must be; empty when all is well.
-    """
-
-    case: Case
-    struck: int
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a workload that nobody disturbs."""
 
-    before: dict[str, str]
     variables: dict[str, str]
     states: frozenset[str]
     expected: Aftermath
@@ -130,7 +69,6 @@ class Nursery:
         self._library = library
         self._known: dict[str, Known] = {}
         self._cases = 0
-        gc.freeze()  # so that the children's collections do not copy all that they share with their parent
         configure_logging("console", "CRITICAL")
 
     def points(self, name: str) -> tuple[Point, ...]:
@@ -142,7 +80,7 @@ class Nursery:
         known, folder = self._know(name), self._root / f"{name}-timed"
         self._copy(name, folder)
         started = time.monotonic()
-        self._ask(lambda: _load(_WORKLOADS[name], {**known.variables, "ETL_DATA_DIR": str(folder)}))
+        self._ask(lambda: load_days(_WORKLOADS[name], {**known.variables, "ETL_DATA_DIR": str(folder)}))
         shutil.rmtree(folder)
         return time.monotonic() - started
 
@@ -182,18 +120,19 @@ class Nursery:
             {**one, "ETL_DATA_DIR": str(home / "before"), "ETL_LOCK_TIMEOUT": "30"} for one in variables
         )
         workload.warm_up(first)
+        gc.freeze()  # so that the children's collections do not copy all that they share with their parent
         (home / "before").mkdir(parents=True)
         if workload.loaded:
-            self._ask(lambda: _load(workload, first, workload.loaded))
+            self._ask(lambda: load_days(workload, first, workload.loaded))
         undisturbed, watched = home / "undisturbed", home / "watched"
         self._copy(name, undisturbed)
-        states = self._ask(lambda: _load_one_by_one(workload, {**then, "ETL_DATA_DIR": str(undisturbed)}))[
-            "states"
-        ]
+        told = self._ask(lambda: load_one_by_one(workload, {**then, "ETL_DATA_DIR": str(undisturbed)}))
         self._copy(name, watched)
         points = self._watch(workload, {**then, "ETL_DATA_DIR": str(watched)})
-        expected = self._ask(lambda: _look(workload, {**then, "ETL_DATA_DIR": str(watched)}))
-        return Known(first, then, frozenset(states), _from_json(expected["aftermath"]), points)
+        seen = self._ask(lambda: look(workload, {**then, "ETL_DATA_DIR": str(watched)}))
+        expected = _from_json(seen["aftermath"])
+        assert (expected.content, expected.unconserved, expected.unusual) == (told["states"][-1], (), ())
+        return Known(then, frozenset(told["states"]), expected, points)
 
     def _watch(self, workload: Workload, variables: dict[str, str]) -> tuple[Point, ...]:
         """Load while each step is told."""
@@ -259,7 +198,7 @@ class Nursery:
                 os.setgroups([])
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-            return _load(workload, variables)
+            return load_days(workload, variables)
 
         told = self._ask(work)["problems"]
         for path in closed:
@@ -269,7 +208,7 @@ class Nursery:
         return [*told, "", *problems]
 
     def _run_again(self, workload: Workload, variables: dict[str, str], known: Known) -> list[str]:
-        answer = self._ask(lambda: _run_again(workload, variables, known.states))
+        answer = self._ask(lambda: run_again(workload, variables, known.states))
         differences = (
             _from_json(answer["aftermath"]).differences(known.expected) if "aftermath" in answer else ()
         )
@@ -279,7 +218,7 @@ class Nursery:
         self, workload: Workload, variables: dict[str, str], seconds: float
     ) -> tuple[int, list[str]]:
         """Load in two threads, and kill at an instant."""
-        child = _fork(lambda: _load(workload, variables, threads=2), self._answer_path)
+        child = fork(lambda: load_days(workload, variables, threads=2), self._answer_path)
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -300,9 +239,9 @@ class Nursery:
         def work() -> dict[str, Any]:
             os.dup2(writing, NOTES)
             traced_from_here(telling)
-            return _load(workload, variables)
+            return load_days(workload, variables)
 
-        child = _fork(work, self._answer_path)
+        child = fork(work, self._answer_path)
         os.close(writing)
         signal.signal(signal.SIGALRM, lambda number, frame: os.kill(child, signal.SIGKILL))
         signal.alarm(PATIENCE)
@@ -314,7 +253,7 @@ class Nursery:
 
     def _ask(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Have a child do something, and give its answer."""
-        child = _fork(work, self._answer_path)
+        child = fork(work, self._answer_path)
         deadline = time.monotonic() + PATIENCE
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > deadline:
@@ -334,68 +273,6 @@ class Nursery:
 
     def _copy(self, name: str, folder: Path) -> None:
         shutil.copytree(self._root / name / "before", folder)
-
-
-def _fork(work: Callable[[], dict[str, Any]], answer: Path) -> int:
-    """Do something in a child, which leaves its answer in a file."""
-    # Opened here, as the child may be somebody else when it answers.
-    descriptor = os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    child = os.fork()
-    if child:
-        os.close(descriptor)
-        return child
-    status = 1
-    try:
-        os.write(descriptor, json.dumps(work()).encode())
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def _load(
-    workload: Workload,
-    variables: dict[str, str],
-    days: Sequence[int] | None = None,
-    threads: int = 1,
-) -> dict[str, Any]:
-    wanted = workload.days if days is None else [day(number) for number in days]
-    try:
-        outcomes = workload.load(variables, wanted, threads=threads)
-    except Exception as error:
-        return {"problems": [f"{type(error).__name__}: {error}"]}
-    return {"problems": [each.message for each in outcomes if not each.status.is_published]}
-
-
-def _load_one_by_one(workload: Workload, variables: dict[str, str]) -> dict[str, Any]:
-    """Load one day after the other, and the mart; gives what the tables may hold in between."""
-    folder = Path(variables["ETL_DATA_DIR"])
-    states = [content_of(folder)]
-    without_mart = replace(workload, mart=None)
-    for number in range(len(workload.days)):
-        without_mart.load(variables, [workload.days[number]])
-        states.append(content_of(folder))
-    workload.load(variables, [])
-    return {"states": [*states, content_of(folder)]}
-
-
-def _run_again(workload: Workload, variables: dict[str, str], states: frozenset[str]) -> dict[str, Any]:
-    problems = []
-    try:
-        if content_of(Path(variables["ETL_DATA_DIR"])) not in states:
-            problems.append("a part of a commit can be seen")
-    except Exception as error:
-        if "" not in states:
-            problems.append(f"the warehouse cannot be read: {error}")
-    problems += [f"running again: {problem}" for problem in _load(workload, variables)["problems"]]
-    if problems:
-        return {"problems": problems}
-    return {"problems": problems, **_look(workload, variables)}
-
-
-def _look(workload: Workload, variables: dict[str, str]) -> dict[str, Any]:
-    return {"aftermath": asdict(aftermath(variables, workload.stream))}
 
 
 def _from_json(found: dict[str, Any]) -> Aftermath:

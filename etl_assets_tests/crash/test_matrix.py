@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from etl_assets_tests.crash.nursery import Case, Judged, Point, RunningNursery, running_nursery
+from etl_assets_tests.crash.cases import Case, Judged, Point
+from etl_assets_tests.crash.nursery import RunningNursery, running_nursery
 from etl_assets_tests.crash.tracing import TAKING_ROOM, Blow
 from etl_assets_tests.crash.workloads import CARELESS, WORKLOADS, answer
 from etl_assets_tests.sources.scripted import scripted_server
