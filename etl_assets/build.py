@@ -53,7 +53,7 @@ def build_definitions(
     partitions = daily_partitions(settings.start_date)
     retry_policy = step_retry_policy(settings)
     options = StreamAssetOptions(
-        environment=Environment.of(settings, streams.code_versions),
+        environment=Environment.of(settings, streams.code_versions, streams=streams),
         partitions=partitions,
         partitions_per_run=settings.partitions_per_run,
         retry_policy=retry_policy,

@@ -115,6 +115,29 @@ class FailedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one audit says of a partition.
+
+    Attributes:
+        check: Name of the check, unique within the stream.
+        kind: Kind of audit.
+        passed: Whether what it asks for holds; also true where there was nothing to judge by yet.
+        withholds: Whether a failure keeps the partition from being published.
+        message: One line with the numbers.
+        numbers: What was measured, by name.
+        sample: The worst rows as a Markdown table, personal data masked; empty when it passed.
+    """
+
+    check: str
+    kind: str
+    passed: bool
+    withholds: bool
+    message: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    sample: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionOutcome:
     """What became of one partition of one stream.
 
@@ -132,6 +155,7 @@ class PartitionOutcome:
         bytes: Size of these answers, uncompressed.
         completed: Stages that ended well, of those that were asked for.
         preview: Masked first rows as a Markdown table, for the Dagster UI.
+        checks: What the stream's audits say; empty before they were evaluated.
     """
 
     stream: str
@@ -147,3 +171,4 @@ class PartitionOutcome:
     bytes: int = 0
     completed: tuple[str, ...] = ()
     preview: str = ""
+    checks: tuple[CheckResult, ...] = ()

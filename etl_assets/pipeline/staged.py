@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import pyarrow as pa
 from etl_assets.failures import EtlError
 from etl_assets.landing.files import atomic_directory
 from etl_assets.outcomes import Counts, FailedItem
+from etl_assets.quality.audits.statistics import Statistics
 from etl_assets.streams.base import Stream
 
 ROW_COLUMN = "_row"
@@ -52,6 +53,7 @@ class StagedPartition:
         content_hash: SHA-256 over both files; equal input gives equal hashes.
         preview: First good rows as a Markdown table, personal data masked; empty when there are none.
         failed_items: Landed documents that could not be read, in order.
+        statistics: What audits want to know of the good rows.
     """
 
     directory: Path
@@ -61,6 +63,7 @@ class StagedPartition:
     content_hash: str
     preview: str
     failed_items: tuple[FailedItem, ...] = ()
+    statistics: Statistics = field(default_factory=Statistics)
 
     @property
     def rows(self) -> Path:
@@ -131,6 +134,7 @@ def _load(directory: Path) -> StagedPartition | None:
             content_hash=manifest["content_hash"],
             preview=manifest["preview"],
             failed_items=tuple(FailedItem.from_json(item) for item in manifest.get("failed_items", ())),
+            statistics=Statistics.from_json(manifest["statistics"]),
         )
         intact = hash_of(staged.rows, staged.quarantine) == staged.content_hash
     except (OSError, ValueError, KeyError, TypeError):

@@ -34,6 +34,7 @@ from etl_assets.pipeline.staged import (
     StagedStore,
     hash_of,
 )
+from etl_assets.quality.audits.statistics import measure
 from etl_assets.quality.frame import raw_frame, separate_objects
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
@@ -166,6 +167,7 @@ def _write(
         "content_hash": hash_of(*files),
         "preview": staging.preview,
         "failed_items": staging.failed_items,
+        "statistics": measure(staging.rows_path, stream.audits, staging.staged).as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 

@@ -12,6 +12,21 @@ from dataclasses import dataclass
 import pandas as pd
 
 from etl_assets.failures import ConfigurationError
+from etl_assets.streams.audit_columns import check_audits
+from etl_assets.streams.audits import (
+    Agreement,
+    Audit,
+    AuditSeverity,
+    Categories,
+    ForeignKey,
+    Freshness,
+    MeanDrift,
+    NullShare,
+    Outliers,
+    RowCount,
+    UniqueInTable,
+    Volume,
+)
 from etl_assets.streams.authentication import (
     ApiKey,
     Basic,
@@ -51,11 +66,15 @@ from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snaps
 
 __all__ = [
     "AfterSequence",
+    "Agreement",
     "ApiKey",
     "Append",
+    "Audit",
+    "AuditSeverity",
     "Basic",
     "BearerToken",
     "Breaker",
+    "Categories",
     "Cdc",
     "Contract",
     "Cursor",
@@ -70,18 +89,24 @@ __all__ = [
     "Field",
     "FileSource",
     "Files",
+    "ForeignKey",
+    "Freshness",
     "LinkHeader",
+    "MeanDrift",
     "Merge",
     "NextUrl",
     "NoAuthentication",
+    "NullShare",
     "OAuth2ClientCredentials",
     "OffsetLimit",
+    "Outliers",
     "PageNumber",
     "Personal",
     "ReplacePartition",
     "Rest",
     "RestSource",
     "RetryBudget",
+    "RowCount",
     "Severity",
     "Snapshot",
     "Source",
@@ -89,6 +114,8 @@ __all__ = [
     "SqlSource",
     "Stream",
     "Timestamp",
+    "UniqueInTable",
+    "Volume",
     "Window",
     "WindowParameters",
     "listed_in",
@@ -139,6 +166,7 @@ class Stream:
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
+        audits: What must hold for a day as a whole before it is published.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -155,6 +183,7 @@ class Stream:
     window_column: str | None = None
     business_date: str | None = None
     budget: ErrorBudget = ErrorBudget()
+    audits: tuple[Audit, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -176,6 +205,7 @@ class Stream:
             self.business_date,
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
+        check_audits(self)
 
     @property
     def id(self) -> str:

@@ -70,7 +70,16 @@ _VERSION_3 = (
         last_attempt_at TIMESTAMP, state VARCHAR, run_id VARCHAR)""",
     "COMMENT ON TABLE etl.failed_items IS 'Documents that could not be had or read: pending, or resolved since.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    """CREATE TABLE etl.check_results (
+        source VARCHAR, stream VARCHAR, partition DATE, check_name VARCHAR, kind VARCHAR, severity VARCHAR,
+        passed BOOLEAN, message VARCHAR, numbers VARCHAR, run_id VARCHAR, evaluated_at TIMESTAMP)""",
+    """CREATE TABLE etl.partition_statistics (
+        source VARCHAR, stream VARCHAR, partition DATE, statistics VARCHAR, run_id VARCHAR, loaded_at TIMESTAMP)""",
+    "COMMENT ON TABLE etl.check_results IS 'What each check said of a partition, each time it was evaluated.'",
+    "COMMENT ON TABLE etl.partition_statistics IS 'Numbers of each published partition that audits compare with.'",
+)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

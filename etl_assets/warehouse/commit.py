@@ -6,14 +6,16 @@ enter a table (`dispositions`), how the bookkeeping is written (`ledger`, `quara
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from etl_assets.failures import FailureClass, PartitionWithheld, WarehouseError
-from etl_assets.outcomes import Counts, FailedItem, Status
+from etl_assets.outcomes import CheckResult, Counts, FailedItem, Status
 from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.dispositions.base import Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
@@ -51,6 +53,8 @@ class CommitRequest:
         confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
         failed_items: Documents that could not be had or read.
         asked: Identifiers of all documents that were asked for.
+        checks: What the checks say of it.
+        statistics: Its numbers, for later days to be compared with.
         loaded_at: When; aware.
     """
 
@@ -74,6 +78,8 @@ class CommitRequest:
     confirm_empty: bool = False
     failed_items: tuple[FailedItem, ...] = ()
     asked: tuple[str, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    statistics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.verdict.is_published or self.verdict is Status.WITHHELD):
@@ -83,6 +89,10 @@ class CommitRequest:
     def what(self) -> str:
         """The partition, as messages name it."""
         return f"{self.stream.id} {self.partition}"
+
+
+Judge = Callable[[duckdb.DuckDBPyConnection, Sequence[CommitRequest]], list[CommitRequest]]
+"""Looks at partitions of one stream within their transaction, before any is applied, and gives each its verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class CommitResult:
         touched_dates: Business dates whose rows changed.
         unchanged_content: Whether the partition held exactly this content already, so that no row was looked
             at.
+        checks: What the checks say of it.
     """
 
     status: Status
@@ -105,6 +116,7 @@ class CommitResult:
     load_id: int | None
     touched_dates: tuple[date, ...]
     unchanged_content: bool
+    checks: tuple[CheckResult, ...] = ()
 
 
 def commit_partition(
@@ -152,8 +164,9 @@ def commit_partition(
     )
     _check_conservation(request, applied, counts)
     load_id = _record(ledger, request, counts, applied.touched_dates)
+    checks = (*request.checks, _conservation(counts, "loaded", "unchanged", "deduplicated", "quarantined"))
     return CommitResult(
-        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content
+        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content, checks
     )
 
 
@@ -200,7 +213,19 @@ def _withhold(
     _record_quarantine(connection, request, published=False)
     _record_failed_items(connection, request, published=False)
     ledger.record_outcome(_outcome(request, Status.WITHHELD, request.counts, message))
-    return CommitResult(Status.WITHHELD, request.counts, message, None, (), unchanged_content=False)
+    checks = (*request.checks, _conservation(request.counts, "staged", "quarantined"))
+    return CommitResult(
+        Status.WITHHELD, request.counts, message, None, (), unchanged_content=False, checks=checks
+    )
+
+
+def _conservation(counts: Counts, *parts: str) -> CheckResult:
+    """Put on record that every row is accounted for; where one is not, nothing is committed and nothing recorded."""
+    numbers: dict[str, float] = {part: getattr(counts, part) for part in ("extracted", *parts)}
+    terms = " + ".join(f"{numbers[part]} {part}" for part in parts)
+    passed = counts.extracted == sum(numbers[part] for part in parts)
+    message = f"{counts.extracted} extracted {'=' if passed else 'is not'} {terms}"
+    return CheckResult("conservation", "conservation", passed, True, message, numbers)
 
 
 def _record_quarantine(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ import duckdb
 
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
+from etl_assets.warehouse.checks import results_of_run
 from etl_assets.warehouse.ledger import PartitionEntry, as_json
 
 _STAGES = ("extract", "stage", "commit")
@@ -85,7 +87,12 @@ def settled_outcomes(
     )
     names = [column[0] for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return [_outcome_of(stream_id, row, stages) for row in rows if _is_settled(row)]
+    checks = results_of_run(connection, stream_id, run_id)
+    return [
+        replace(_outcome_of(stream_id, row, stages), checks=checks.get(row["partition"], ()))
+        for row in rows
+        if _is_settled(row)
+    ]
 
 
 def _is_settled(row: dict[str, Any]) -> bool:

@@ -17,7 +17,8 @@ import structlog
 from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.commit import CommitRequest, CommitResult, Judge, commit_partition
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
@@ -47,7 +48,7 @@ class Session:
         """The connection, for reading within the session."""
         return self._connection
 
-    def commit(self, request: CommitRequest) -> CommitResult:
+    def commit(self, request: CommitRequest, judge: Judge | None = None) -> CommitResult:
         """Commit a partition, or nothing of it.
 
         That is its rows, quarantine rows, load-log row, watermark, touched dates and status.
@@ -56,15 +57,18 @@ class Session:
             StorageFullError: If the disk is full.
             WarehouseError: If the partition cannot be committed; nothing of it was.
         """
-        return self.commit_group([request])[0]
+        return self.commit_group([request], judge)[0]
 
-    def commit_group(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+    def commit_group(
+        self, requests: Sequence[CommitRequest], judge: Judge | None = None
+    ) -> list[CommitResult]:
         """Commit some partitions in one transaction, or nothing of any; see `commit`.
 
         One that is withheld is recorded as such and keeps no other one back.
 
         Args:
             requests: The partitions, in the order in which they are to be committed.
+            judge: Audits them against the warehouse, within the transaction; the tables of their streams exist then.
 
         Raises:
             StorageFullError: If the disk is full.
@@ -72,17 +76,18 @@ class Session:
         """
         layouts: dict[str, TableLayout] = {}
         with self._writing(f"commit {_named(requests)}"):
-            results = [self._commit_within(request, layouts) for request in requests]
+            for request in requests:
+                layouts[request.stream.id] = layouts.get(request.stream.id) or self._table_of(request.stream)
+            judged = judge(self._connection, requests) if judge else list(requests)
+            results = [
+                commit_partition(self._connection, self._ledger, layouts[request.stream.id], request)
+                for request in judged
+            ]
+            record_checks(self._connection, [_checked(*pair) for pair in zip(judged, results, strict=True)])
         self._layouts |= layouts
-        for request, result in zip(requests, results, strict=True):
+        for request, result in zip(judged, results, strict=True):
             _log_commit(request, result)
         return results
-
-    def _commit_within(self, request: CommitRequest, layouts: dict[str, TableLayout]) -> CommitResult:
-        """Commit a partition within the open transaction, and note the layout of its table."""
-        layout = layouts.get(request.stream.id) or self._table_of(request.stream)
-        layouts[request.stream.id] = layout
-        return commit_partition(self._connection, self._ledger, layout, request)
 
     def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
         """Record failed attempts as their partitions' last outcome; rows published before stay.
@@ -168,6 +173,18 @@ class Session:
         layout = layout_of(stream)
         ensure_table(self._connection, layout)
         return layout
+
+
+def _checked(request: CommitRequest, result: CommitResult) -> CheckedPartition:
+    return CheckedPartition(
+        source=request.stream.source.name,
+        stream=request.stream.name,
+        partition=request.partition,
+        results=result.checks,
+        statistics=request.statistics if result.status.is_published else None,
+        run_id=request.run_id,
+        at=naive_utc(request.loaded_at),
+    )
 
 
 def _named(requests: Sequence[CommitRequest]) -> str:
