@@ -56,6 +56,7 @@ def load_days(
     days: Sequence[date],
     *,
     confirm_empty: bool = False,
+    confirm_audits: bool = False,
     replay: bool = False,
     retry: Retry = Retry.NONE,
 ) -> RunResult:
@@ -67,10 +68,11 @@ def load_days(
         streams: The streams.
         days: Consecutive days.
         confirm_empty: Accept that days which hold rows become empty.
+        confirm_audits: Publish days though an audit would withhold them.
         replay: Load again from landing, without asking the source.
         retry: Whether to ask only for documents that failed; the streams must be ones of documents then.
     """
-    options: dict[str, Any] = {"confirm_empty": confirm_empty}
+    options: dict[str, Any] = {"confirm_empty": confirm_empty, "confirm_audits": confirm_audits}
     if retry is not Retry.NONE:
         options[RETRY_FAILED] = retry.value
     config: dict[str, Any] = {

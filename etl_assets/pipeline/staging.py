@@ -167,7 +167,9 @@ def _write(
         "content_hash": hash_of(*files),
         "preview": staging.preview,
         "failed_items": staging.failed_items,
-        "statistics": measure(staging.rows_path, stream.audits, staging.staged).as_json(),
+        "statistics": measure(
+            staging.rows_path, stream.audits, staging.staged, stream.business_date
+        ).as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 

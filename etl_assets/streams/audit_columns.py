@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.audits import (
-    Agreement,
-    Audit,
-    AuditSeverity,
-    Categories,
-    ForeignKey,
-    Freshness,
-    MeanDrift,
-    Outliers,
-    UniqueInTable,
-)
+from etl_assets.streams.audits import Audit, AuditSeverity, Categories, MeanDrift, Outliers
+from etl_assets.streams.audits_of_tables import Agreement, ForeignKey, Freshness, UniqueInTable
 from etl_assets.streams.contract import Contract, FieldNotes, Personal, arrow_schema
 from etl_assets.streams.write import Append
 

@@ -14,19 +14,16 @@ import pandas as pd
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.audit_columns import check_audits
 from etl_assets.streams.audits import (
-    Agreement,
     Audit,
     AuditSeverity,
     Categories,
-    ForeignKey,
-    Freshness,
     MeanDrift,
     NullShare,
     Outliers,
     RowCount,
-    UniqueInTable,
     Volume,
 )
+from etl_assets.streams.audits_of_tables import Agreement, ForeignKey, Freshness, UniqueInTable
 from etl_assets.streams.authentication import (
     ApiKey,
     Basic,

@@ -95,6 +95,47 @@ def settled_outcomes(
     ]
 
 
+def loaded_outcomes(
+    connection: duckdb.DuckDBPyConnection, stream_id: str, days: Sequence[date]
+) -> dict[date, PartitionOutcome]:
+    """Give what the last load of each of some days brought, whatever was attempted since; days never loaded lack.
+
+    Args:
+        connection: The warehouse.
+        stream_id: The stream.
+        days: Days to look at.
+    """
+    source, _, stream = stream_id.partition("/")
+    names = (
+        "partition",
+        "verdict",
+        "warnings",
+        "violations",
+        "landing_version",
+        *Counts.__dataclass_fields__,
+    )
+    found = connection.execute(
+        f"SELECT {', '.join(names)} FROM etl.loads WHERE source = $source AND stream = $stream "
+        "AND partition IN (SELECT unnest(CAST($days AS DATE[]))) "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1 ORDER BY partition",
+        {"source": source, "stream": stream, "days": list(days)},
+    ).fetchall()
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    return {
+        row["partition"]: PartitionOutcome(
+            stream=stream_id,
+            partition=row["partition"],
+            status=Status(row["verdict"]),
+            counts=Counts(**{name: row[name] or 0 for name in Counts.__dataclass_fields__}),
+            warnings=json.loads(row["warnings"]),
+            violations=json.loads(row["violations"]),
+            landing_version=row["landing_version"],
+            completed=_STAGES[1:],
+        )
+        for row in rows
+    }
+
+
 def _is_settled(row: dict[str, Any]) -> bool:
     if row["status"] != Status.FAILED.value:
         return True

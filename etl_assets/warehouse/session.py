@@ -6,8 +6,9 @@ does not: opening and closing (`database`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -15,14 +16,14 @@ import duckdb
 import structlog
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.outcomes import CheckResult, PartitionOutcome, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, Judge, commit_partition
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
-from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
+from etl_assets.warehouse.outcomes import failed_entry, loaded_outcomes, settled_outcomes
 from etl_assets.warehouse.schema import TableLayout, ensure_table, layout_of
 from etl_assets.warehouse.transaction import naive_utc, transaction
 
@@ -126,6 +127,43 @@ class Session:
         """
         with told_plainly(f"read what run {run_id} has done", self._path):
             return settled_outcomes(self._connection, stream.id, run_id, days, stages)
+
+    def evaluate_checks(
+        self,
+        stream: Stream,
+        days: Sequence[date],
+        evaluate: Callable[
+            [duckdb.DuckDBPyConnection, Sequence[date]], Mapping[date, tuple[CheckResult, ...]]
+        ],
+        run_id: str,
+        at: datetime,
+    ) -> dict[date, PartitionOutcome]:
+        """Evaluate checks of loaded days and record what they say; nothing else is written.
+
+        Args:
+            stream: The stream.
+            days: The days; those never loaded are left out.
+            evaluate: Gives the results of the loaded ones.
+            run_id: The run.
+            at: When; aware.
+
+        Returns:
+            What the last load of each day brought, with the results.
+
+        Raises:
+            WarehouseError: If they cannot be evaluated.
+        """
+        with self._writing(f"check {stream.id}"):
+            loaded = loaded_outcomes(self._connection, stream.id, days)
+            results = evaluate(self._connection, list(loaded))
+            record_checks(
+                self._connection,
+                [
+                    CheckedPartition(stream.source.name, stream.name, day, found, None, run_id, naive_utc(at))
+                    for day, found in results.items()
+                ],
+            )
+        return {day: replace(outcome, checks=results.get(day, ())) for day, outcome in loaded.items()}
 
     def rebuild_mart(self, mart: Mart, run_id: str, at: datetime, *, full: bool = False) -> MartResult:
         """Rebuild a mart for the business dates that loads have touched since its last build.

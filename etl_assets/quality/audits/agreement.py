@@ -25,7 +25,7 @@ from etl_assets.quality.audits.staged_day import (
     table_of,
 )
 from etl_assets.quality.preview import MASK, markdown_table
-from etl_assets.streams.audits import Agreement
+from etl_assets.streams.audits_of_tables import Agreement
 from etl_assets.streams.base import Stream
 from etl_assets.streams.write import Cdc, Merge, Snapshot
 
@@ -146,7 +146,7 @@ def compare(
         return found
     reach = timedelta(days=max(audit.late_days, audit.stream_late_days) + 1)
     first, last = group[0].day - reach, max(staged.day for staged in group) + reach
-    dates = _business_dates(connection, group)
+    dates = _business_dates(group)
     if dates:
         first, last = min(first, min(dates)), max(last, max(dates) + reach)
     neighbours = _Neighbours(
@@ -169,7 +169,7 @@ def compare(
         comparison = found[staged.day]
         if comparison.dates:
             comparison.explained = neighbours.quarantined(audit, staged, comparison.dates)
-        comparison.worst.sort(key=lambda one: (-abs((one[2] or 0) - (one[3] or 0)), str(one[0])))
+        comparison.worst.sort(key=lambda one: (-abs(float(one[2] or 0) - float(one[3] or 0)), str(one[0])))
     return found
 
 
@@ -194,15 +194,10 @@ def _take_in(
     comparison.worst += [(one["key"], business_date, one["mine"], one["theirs"]) for one in worst]
 
 
-def _business_dates(connection: duckdb.DuckDBPyConnection, group: Sequence[StagedDay]) -> set[date]:
-    days = [staged for staged in group if staged.counts.staged]
-    if not days:
-        return set()
-    column = name_of(_business_date(days[0].stream))
-    found = connection.execute(
-        f"SELECT DISTINCT CAST({column} AS DATE) FROM ({staged_rows(days, [column])})"
-    ).fetchall()
-    return {day for (day,) in found if day is not None}
+def _business_dates(group: Sequence[StagedDay]) -> set[date]:
+    """Give the first and last business dates of the staged rows."""
+    bounds = [staged.statistics.business_dates for staged in group]
+    return {date.fromisoformat(day) for pair in bounds if pair for day in pair}
 
 
 def _statement(

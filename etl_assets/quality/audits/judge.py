@@ -18,19 +18,8 @@ from etl_assets.quality.audits import agreement, columns, keys, volume
 from etl_assets.quality.audits.history import History, read_history
 from etl_assets.quality.audits.staged_day import Finding, StagedDay, path_literal, personal_columns
 from etl_assets.quality.preview import preview
-from etl_assets.streams.audits import (
-    Agreement,
-    Audit,
-    Categories,
-    ForeignKey,
-    MeanDrift,
-    NullShare,
-    Outliers,
-    RowCount,
-    UniqueInTable,
-    Volume,
-    audits_at_commit,
-)
+from etl_assets.streams.audits import Audit, Categories, MeanDrift, NullShare, Outliers, RowCount, Volume
+from etl_assets.streams.audits_of_tables import Agreement, ForeignKey, UniqueInTable, audits_at_commit
 from etl_assets.streams.base import Stream
 
 WORST_ROWS = 5
@@ -166,5 +155,5 @@ def _worst_rows(connection: duckdb.DuckDBPyConnection, staged: StagedDay, condit
     rows: pa.Table = connection.execute(
         f"SELECT * EXCLUDE (_row) FROM read_parquet({path_literal(staged.rows)}) "
         f"WHERE {condition} LIMIT {WORST_ROWS}"
-    ).fetch_arrow_table()
+    ).to_arrow_table()
     return preview(rows, personal_columns(staged.stream), WORST_ROWS)

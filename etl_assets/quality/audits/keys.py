@@ -23,7 +23,7 @@ from etl_assets.quality.audits.staged_day import (
     table_of,
 )
 from etl_assets.quality.preview import MASK, markdown_table
-from etl_assets.streams.audits import ForeignKey, UniqueInTable
+from etl_assets.streams.audits_of_tables import ForeignKey, UniqueInTable
 from etl_assets.streams.base import Stream
 from etl_assets.streams.write import Cdc, Merge, Snapshot
 
@@ -119,16 +119,16 @@ class Orphans:
         """Judge them, unless they may still come."""
         share = self.rows / staged.counts.staged if staged.counts.staged else 0.0
         numbers: dict[str, float] = {
-            "orphan_rows": self.rows if self.complete else 0,
-            "pending_rows": 0 if self.complete else self.rows,
-            "orphan_share": round(share, 6) if self.complete else 0.0,
+            "orphan_rows": self.rows,
+            "pending_rows": 0 if self.complete else staged.counts.staged,
+            "orphan_share": round(share, 6),
         }
         there = f"{audit.references}.{audit.key}"
+        if not self.complete:
+            return Finding(True, f"{audit.references} may still bring what is missing", numbers)
         if not self.rows:
             return Finding(True, f"every {audit.column} exists in {there}", numbers)
         said = f"{self.rows:,} of {staged.counts.staged:,} rows ({share:.1%}) have a {audit.column} that {there} lacks"
-        if not self.complete:
-            return Finding(True, f"{said}; it may still come", numbers)
         masked = audit.column in personal_columns(staged.stream)
         shown = [(MASK if masked else value, count) for value, count in self.values]
         return Finding(
@@ -155,13 +155,13 @@ def find_orphans(
     if not days:
         return found
     complete = _complete_days(connection, audit, [staged.day for staged in days], other)
+    days = [staged for staged in days if staged.day in complete]
+    if not days or not has_table(connection, audit.references):
+        return found
     column, key = name_of(audit.column), name_of(audit.key)
     values = f"SELECT _day, {column} AS value, count(*) AS n FROM ({staged_rows(days, [column])}) "
     values += f"WHERE {column} IS NOT NULL GROUP BY ALL"
-    if has_table(connection, audit.references):
-        known = f"SELECT DISTINCT {key} AS value FROM {table_of(audit.references)}"
-    else:
-        known = "SELECT CAST(NULL AS VARCHAR) AS value WHERE false"
+    known = f"SELECT DISTINCT {key} AS value FROM {table_of(audit.references)}"
     sql = (
         f"WITH v AS MATERIALIZED ({values}) SELECT _day, sum(n), "
         f"list((CAST(value AS VARCHAR), n) ORDER BY n DESC, value)[:{SHOWN_VALUES}] "

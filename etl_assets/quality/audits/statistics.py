@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from etl_assets.streams.audits import Audit, Categories, MeanDrift, NullShare, Outliers
+from etl_assets.streams.audits_of_tables import Agreement
 
 MOST_VALUES = 200
 """Values of a column that are counted one by one; the others are counted together."""
@@ -38,6 +39,7 @@ class Statistics:
         values: Rows by value, by column; missing values are left out.
         means: Mean of the middle half, by column; None where there are no values.
         outliers: Rows, and the bounds outside which they lie, by check.
+        business_dates: First and last business date, where totals are compared by them.
     """
 
     rows: int = 0
@@ -45,6 +47,7 @@ class Statistics:
     values: dict[str, dict[str, int]] = field(default_factory=dict)
     means: dict[str, float | None] = field(default_factory=dict)
     outliers: dict[str, dict[str, float]] = field(default_factory=dict)
+    business_dates: tuple[str, str] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -61,25 +64,27 @@ class Statistics:
         return cls.from_json(json.loads(text))
 
 
-def measure(rows: Path, audits: Iterable[Audit], count: int) -> Statistics:
+def measure(rows: Path, audits: Iterable[Audit], count: int, business_date: str | None = None) -> Statistics:
     """Measure what a stream's audits ask for.
 
     Args:
         rows: Parquet of the good rows, with their position as `_row`.
         audits: The stream's audits.
         count: Number of rows.
+        business_date: The stream's column of business dates, if it has one.
     """
     audits = tuple(audits)
     nulls = sorted({audit.column for audit in audits if isinstance(audit, NullShare)})
     means = sorted({audit.column for audit in audits if isinstance(audit, MeanDrift)})
     outliers = [audit for audit in audits if isinstance(audit, Outliers)]
     categories = sorted({audit.column for audit in audits if isinstance(audit, Categories)})
-    if not (nulls or means or outliers or categories) or not count:
+    dated = business_date if any(isinstance(audit, Agreement) for audit in audits) else None
+    if not (nulls or means or outliers or categories or dated) or not count:
         return Statistics(rows=count)
     connection = _engine().cursor()
     try:
         values = {column: _values(connection, rows, column) for column in categories}
-        numbers = _numbers(connection, rows, nulls, means, outliers, count)
+        numbers = _numbers(connection, rows, nulls, means, outliers, count, dated)
     finally:
         connection.close()
     return Statistics(
@@ -94,6 +99,7 @@ def measure(rows: Path, audits: Iterable[Audit], count: int) -> Statistics:
             }
             for audit in outliers
         },
+        business_dates=(str(numbers["first date"]), str(numbers["last date"])) if dated else None,
     )
 
 
@@ -130,6 +136,7 @@ def _numbers(
     means: list[str],
     outliers: list[Outliers],
     count: int,
+    dated: str | None,
 ) -> dict[str, Any]:
     columns = sorted({*means, *(audit.column for audit in outliers)})
     every = -(-count // SAMPLED_ABOVE)
@@ -139,6 +146,9 @@ def _numbers(
         for column in columns
     )
     wanted = [f'count(*) - count("{column}") AS "nulls {column}"' for column in nulls]
+    if dated:
+        day = f'CAST("{dated}" AS DATE)'
+        wanted += [f'min({day}) AS "first date"', f'max({day}) AS "last date"']
     for column in means:
         value = f'CAST("{column}" AS DOUBLE)'
         wanted.append(
