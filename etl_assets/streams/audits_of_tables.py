@@ -143,15 +143,20 @@ class Agreement(Audit):
 class Freshness(Audit):
     """The day that should be there by now is there, whatever was loaded last.
 
-    It is evaluated by the clock and not by a load: see the job `freshness`.
+    It is evaluated by the clock and not by a load: see the job `data_quality`.
 
     Args:
         within: Time after the end of a day by which it must be published.
     """
 
-    within: timedelta = timedelta(hours=12)
+    within: timedelta = timedelta(hours=4)
 
     kind = "freshness"
+
+    @property
+    def check_name(self) -> str:
+        """Name of the Dagster check, the same for every stream."""
+        return self.kind
 
     @property
     def description(self) -> str:

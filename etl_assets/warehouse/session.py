@@ -165,6 +165,20 @@ class Session:
             )
         return {day: replace(outcome, checks=results.get(day, ())) for day, outcome in loaded.items()}
 
+    def record_check(
+        self, stream: Stream, partition: date, result: CheckResult, run_id: str, at: datetime
+    ) -> None:
+        """Record what a check says that was evaluated outside a commit.
+
+        Raises:
+            WarehouseError: If it cannot be written.
+        """
+        with self._writing(f"record the check {result.check}"):
+            entry = CheckedPartition(
+                stream.source.name, stream.name, partition, (result,), None, run_id, naive_utc(at)
+            )
+            record_checks(self._connection, [entry])
+
     def rebuild_mart(self, mart: Mart, run_id: str, at: datetime, *, full: bool = False) -> MartResult:
         """Rebuild a mart for the business dates that loads have touched since its last build.
 

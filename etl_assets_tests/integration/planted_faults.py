@@ -26,7 +26,7 @@ from etl_assets.pipeline.run import run_partitions
 from etl_assets.pipeline.staged import StagedStore
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.audits.judge import judge
-from etl_assets.quality.audits.staged_day import StagedDay
+from etl_assets.quality.audits.staged_day import StagedDay, table_of
 from etl_assets.quality.verdict import decide
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Rest, Stream
@@ -208,7 +208,7 @@ class RealShop:
         return outcomes
 
     def judge(self, fault: Fault, day: date, folder: Path) -> Verdict:
-        """Plant a fault into a day and put it before contract and audits, with all other days as they are."""
+        """Plant a fault into a day and put it before contract and audits, all other days being loaded."""
         stream = self._catalogue[fault.stream]
         records = fault.plant(Day(self._records(stream, day), self._before(stream, day)))
         folder = folder / fault.name.replace(" ", "_") / day.isoformat()
@@ -224,7 +224,14 @@ class RealShop:
         status, _ = decide(staged.counts, staged.violations, stream.budget)
         one = StagedDay(stream, day, staged.rows, staged.counts, staged.statistics)
         with self._environment.warehouse.session("judge a fault") as session:
+            # As when the day is loaded for the first time: a merge would find in the table what did not come again.
+            session.connection.execute("BEGIN TRANSACTION")
+            session.connection.execute(f"DELETE FROM {table_of(stream.id)} WHERE _partition = ?", [day])
+            session.connection.execute(
+                "DELETE FROM etl.partitions WHERE stream = ? AND partition = ?", [stream.name, day]
+            )
             [results] = judge(session.connection, [one], self._catalogue)
+            session.connection.execute("ROLLBACK")
         failed = [result for result in results if not result.passed]
         caught_by = [result.check for result in failed]
         if status is not Status.PUBLISHED:

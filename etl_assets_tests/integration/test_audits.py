@@ -137,3 +137,29 @@ def test_checks_of_a_day_that_was_never_loaded_say_so(scripted: RunningSource, u
     assert data is not None
     assert "1 of 1 days of shop/order_lines were not checked" in str(data.description)
     assert json.dumps(data.description).isascii()
+
+
+def test_the_daily_look_reports_the_day_and_what_is_late(
+    scripted: RunningSource, shop: ScriptedShop, use: Use, etl: Etl
+) -> None:
+    settings = use(scripted)
+    shop.anonymous.add(BAD)
+    etl("backfill", LINES, *RANGE)
+    job = build_definitions(settings).resolve_job_def("data_quality")
+    with opened_instance(settings) as instance:
+        result = job.execute_in_process(instance=instance, partition_key=BAD.isoformat())
+    assert result.success
+    [materialization] = result.get_asset_materialization_events()
+    assert materialization.asset_key == dg.AssetKey(["reports", "data_quality"])
+    metadata = materialization.materialization.metadata
+    assert metadata["withheld"].value == 1
+    summary = str(metadata["summary"].value)
+    assert "- shop/order_lines: withheld, 60 rows" in summary
+    assert f"  {CHECK}: 100.0% of customer_id missing" in summary
+    late = {
+        str(evaluation.asset_key.path[-1]): evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+    }
+    assert late == {"order_lines": False, "orders": False}
+    recorded = "SELECT DISTINCT stream FROM etl.check_results WHERE check_name = 'freshness' AND NOT passed"
+    assert len(select(settings.warehouse_path, recorded)) == 2

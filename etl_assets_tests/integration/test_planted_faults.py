@@ -35,6 +35,7 @@ PROMISED = [
         "prices are in pence",
         "United Kingdom became GB",
         "times are a day late",
+        "half of the orders are missing",
     }
 ]
 FALSE_ALARMS = (
