@@ -138,13 +138,13 @@ def _numbers(
     count: int,
     dated: str | None,
 ) -> dict[str, Any]:
-    columns = sorted({*means, *(audit.column for audit in outliers)})
+    far = sorted({audit.column for audit in outliers})
+    quartiles = [
+        f'quantile_cont(CAST("{column}" AS DOUBLE), [0.25, 0.5, 0.75]) AS "q {column}"'
+        for column in sorted({*means, *far})
+    ]
+    quartiles += [f'mad(CAST("{column}" AS DOUBLE)) AS "mad {column}"' for column in far]
     every = -(-count // SAMPLED_ABOVE)
-    quartiles = ", ".join(
-        f'quantile_cont(CAST("{column}" AS DOUBLE), [0.25, 0.5, 0.75]) AS "q {column}", '
-        f'mad(CAST("{column}" AS DOUBLE)) AS "mad {column}"'
-        for column in columns
-    )
     wanted = [f'count(*) - count("{column}") AS "nulls {column}"' for column in nulls]
     if dated:
         day = f'CAST("{dated}" AS DATE)'
@@ -154,7 +154,7 @@ def _numbers(
         wanted.append(
             f'avg({value}) FILTER ({value} BETWEEN "q {column}"[1] AND "q {column}"[3]) AS "mean {column}"'
         )
-    for column in columns:
+    for column in far:
         wanted.append(f'any_value("q {column}"[2]) AS "center {column}"')
         wanted.append(f'any_value({_spread(column)}) AS "spread {column}"')
     for audit in outliers:
@@ -163,9 +163,11 @@ def _numbers(
             f"count(*) FILTER ({distance} > {float(audit.threshold)!r} * {_spread(audit.column)}) "
             f'AS "outliers {audit.check_name}"'
         )
-    quartered = f", (SELECT {quartiles} FROM rows WHERE _row % {every} = 0)" if columns else ""
+    if not wanted:
+        return {}
+    quartered = f", (SELECT {', '.join(quartiles)} FROM rows WHERE _row % {every} = 0)" if quartiles else ""
     cursor = connection.execute(
-        f"WITH rows AS (FROM read_parquet(?)) SELECT {', '.join(wanted) or 'count(*)'} FROM rows{quartered}",
+        f"WITH rows AS (FROM read_parquet(?)) SELECT {', '.join(wanted)} FROM rows{quartered}",
         [str(rows)],
     )
     names = [column[0] for column in cursor.description or ()]
