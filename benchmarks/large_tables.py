@@ -28,7 +28,7 @@ from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import load_settings
 from etl_assets.streams.base import Stream
 from etl_assets.streams.discovery import discover_streams
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema import ensure_table, layout_of
 

@@ -16,7 +16,14 @@ from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.observability.logging import configure_logging
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_assets
-from etl_assets.orchestration.jobs import daily_job, daily_schedule, mart_automation
+from etl_assets.orchestration.data_quality import build_freshness_checks, build_report_asset
+from etl_assets.orchestration.jobs import (
+    daily_job,
+    daily_schedule,
+    data_quality_job,
+    data_quality_schedule,
+    mart_automation,
+)
 from etl_assets.orchestration.marts import build_mart_asset
 from etl_assets.orchestration.partitions import daily_partitions
 from etl_assets.orchestration.quarantine import replay_quarantine_job
@@ -54,12 +61,11 @@ def build_definitions(
     partitions = daily_partitions(settings.start_date)
     retry_policy = step_retry_policy(settings)
     options = StreamAssetOptions(
-        environment=Environment.of(settings, streams.code_versions),
+        environment=Environment.of(settings, streams.code_versions, streams=streams),
         partitions=partitions,
         partitions_per_run=settings.partitions_per_run,
         retry_policy=retry_policy,
     )
-    job = daily_job()
     with warnings.catch_warnings():
         # Partitioned checks are in preview and backfill policies in beta; the pinned version is tested with both.
         warnings.simplefilter("ignore", PreviewWarning)
@@ -67,11 +73,15 @@ def build_definitions(
         assets = [
             *(build_stream_assets(stream, options) for stream in streams.values()),
             *(build_mart_asset(mart, retry_policy) for mart in marts),
+            build_report_asset(list(streams.values()), partitions, settings.partitions_per_run, retry_policy),
         ]
+        freshness = build_freshness_checks(streams, settings.start_date, retry_policy)
+    job, report_job = daily_job(freshness), data_quality_job(freshness)
     return dg.Definitions(
         assets=assets,
-        jobs=[job, replay_quarantine_job(streams, options.environment)],
-        schedules=[daily_schedule(job)],
+        asset_checks=[freshness] if freshness else [],
+        jobs=[job, report_job, replay_quarantine_job(streams, options.environment)],
+        schedules=[daily_schedule(job), data_quality_schedule(report_job)],
         sensors=[mart_automation()],
         # One process a run: its steps share one warehouse file, and a process each would cost seconds of imports.
         executor=dg.in_process_executor,

@@ -187,6 +187,29 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one audit says of a partition.
+
+    Attributes:
+        check: Name of the check, unique within the stream.
+        kind: Kind of audit.
+        passed: Whether what it asks for holds; also true where there was nothing to judge by yet.
+        withholds: Whether a failure keeps the partition from being published.
+        message: One line with the numbers.
+        numbers: What was measured, by name.
+        sample: The worst rows as a Markdown table, personal data masked; empty when it passed.
+    """
+
+    check: str
+    kind: str
+    passed: bool
+    withholds: bool
+    message: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    sample: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionOutcome:
     """What became of one partition of one stream.
 
@@ -205,6 +228,7 @@ class PartitionOutcome:
         completed: Stages that ended well, of those that were asked for.
         preview: Masked first rows as a Markdown table, for the Dagster UI.
         schema_changes: What it noticed of the stream's schema.
+        checks: What the stream's audits say; empty before they were evaluated.
     """
 
     stream: str
@@ -221,3 +245,4 @@ class PartitionOutcome:
     completed: tuple[str, ...] = ()
     preview: str = ""
     schema_changes: tuple[SchemaChange, ...] = ()
+    checks: tuple[CheckResult, ...] = ()

@@ -32,21 +32,47 @@ STREAMS = {
 }
 """Streams and their owners."""
 
+AUDITS = {
+    "shop/order_lines": [
+        "agreement__orders",
+        "categories__country",
+        "foreign_key__customer_id",
+        "freshness",
+        "mean_drift__quantity",
+        "mean_drift__unit_price",
+        "null_share__customer_id",
+        "null_share__description",
+        "outliers__unit_price",
+        "unique_in_table__line_id",
+        "volume",
+    ],
+    "shop/orders": [
+        "agreement__order_lines",
+        "categories__currency",
+        "freshness",
+        "mean_drift__total_amount",
+        "null_share__customer_id",
+        "volume",
+    ],
+}
+"""Audits of streams, as checks of their tables."""
+
 MART = "marts/daily_sales"
+REPORT = "reports/data_quality"
 ASSETS = {
     f"{layer}/{stream}": (stream.partition("/")[0], kinds, checks)
     for stream in STREAMS
     for layer, kinds, checks in (
         ("raw", CSV if stream == "finance/fx_rates" else RAW, []),
         ("staged", STAGED, CHECKS),
-        ("warehouse", TABLE, CHECKS),
+        ("warehouse", TABLE, sorted([*CHECKS, *AUDITS.get(stream, [])])),
     )
-} | {MART: ("marts", ["duckdb", "sql"], [])}
+} | {MART: ("marts", ["duckdb", "sql"], []), REPORT: ("reports", ["duckdb", "markdown"], [])}
 OWNERS = {
     f"{layer}/{stream}": owner
     for stream, owner in STREAMS.items()
     for layer in ("raw", "staged", "warehouse")
-} | {MART: "team:sales"}
+} | {MART: "team:sales", REPORT: "team:data"}
 TABLES = {
     **{f"warehouse/{stream}": f"warehouse.{stream.replace('/', '.')}" for stream in STREAMS},
     "marts/daily_sales": "warehouse.marts.daily_sales",
@@ -102,7 +128,8 @@ def test_lineage(definitions: dg.Definitions) -> None:
         chains[f"raw/{stream}"] = []
         chains[f"staged/{stream}"] = [f"raw/{stream}"]
         chains[f"warehouse/{stream}"] = [f"staged/{stream}"]
-    assert parents == chains | {MART: ["warehouse/shop/order_lines"]}
+    tables = [f"warehouse/{stream}" for stream in STREAMS]
+    assert parents == chains | {MART: ["warehouse/shop/order_lines"], REPORT: tables}
 
 
 def test_partitions_and_backfill_policy(definitions: dg.Definitions) -> None:
@@ -132,13 +159,18 @@ def test_tables_are_named(definitions: dg.Definitions) -> None:
 def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"daily", "replay_quarantine"}
+    assert jobs == {"daily", "data_quality", "replay_quarantine"}
     job = definitions.resolve_job_def("daily")
-    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(ASSETS)
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == set(ASSETS) - {REPORT}
+    report = definitions.resolve_job_def("data_quality")
+    assert {key.to_user_string() for key in report.asset_layer.selected_asset_keys} == {REPORT}
     assert [
         (schedule.name, schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
         for schedule in repository.schedule_defs
-    ] == [("daily_at_0200_utc", "0 2 * * *", "UTC", "RUNNING")]
+    ] == [
+        ("daily_at_0200_utc", "0 2 * * *", "UTC", "RUNNING"),
+        ("data_quality_at_0600_utc", "0 6 * * *", "UTC", "RUNNING"),
+    ]
     assert [(sensor.name, sensor.default_status.value) for sensor in repository.sensor_defs] == [
         ("mart_automation", "RUNNING")
     ]

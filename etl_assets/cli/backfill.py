@@ -42,6 +42,12 @@ def backfill(
         bool,
         typer.Option("--confirm-empty", help="Accept that the source has no rows for a day that holds some."),
     ] = False,
+    confirm_audits: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-audits", help="Publish days though an audit of the stream would withhold them."
+        ),
+    ] = False,
     replay: Annotated[
         bool, typer.Option("--replay", help="Load again from landing, without asking the source.")
     ] = False,
@@ -91,6 +97,7 @@ def backfill(
         only=_planned(settings, catalogue, streams, days, reasons) if reasons else None,
         quiet=as_json,
         confirm_empty=confirm_empty,
+        confirm_audits=confirm_audits,
         replay=replay,
     )
     if as_json:
@@ -108,6 +115,7 @@ def run_backfill(
     *,
     quiet: bool = False,
     confirm_empty: bool = False,
+    confirm_audits: bool = False,
     replay: bool = False,
     retry: Retry | None = None,
     only: Mapping[str, Collection[date]] | None = None,
@@ -121,6 +129,7 @@ def run_backfill(
         days: Consecutive days.
         quiet: Show no progress.
         confirm_empty: Accept that days which hold rows become empty.
+        confirm_audits: Publish days though an audit would withhold them.
         replay: Load again from landing, without asking the source.
         retry: Which failed documents to ask for again, all else being taken from landing.
         only: Days to load of each stream, by its id; all of them where not given.
@@ -156,7 +165,12 @@ def run_backfill(
             plan.parts,
             marts,
             reporter,
-            {"confirm_empty": confirm_empty, "replay": replay, **({"retry": retry} if retry else {})},
+            {
+                "confirm_empty": confirm_empty,
+                "confirm_audits": confirm_audits,
+                "replay": replay,
+                **({"retry": retry} if retry else {}),
+            },
         )
     finally:
         reporter.close()

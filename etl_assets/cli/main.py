@@ -14,6 +14,7 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
+from etl_assets.cli.dictionary import dictionary
 from etl_assets.cli.doctor import doctor
 from etl_assets.cli.plan import plan
 from etl_assets.cli.quarantine import app as quarantine
@@ -82,6 +83,7 @@ for command in (
     rollback,
     status,
     query,
+    dictionary,
     doctor,
     ui,
 ):

@@ -23,7 +23,8 @@ from etl_assets.orchestration.outcome_events import (
     materialization_metadata,
 )
 from etl_assets.orchestration.schema import table_metadata
-from etl_assets.outcomes import PartitionOutcome
+from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.pipeline.audit import audit_loaded
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Stage
@@ -43,7 +44,12 @@ _OP_CONFIG = {
         bool,
         default_value=False,
         description="Accept that the source has no rows for a day that holds some: the day becomes empty.",
-    )
+    ),
+    "confirm_audits": dg.Field(
+        bool,
+        default_value=False,
+        description="Publish a day though an audit would withhold it: someone looked at it.",
+    ),
 }
 
 
@@ -58,7 +64,7 @@ class StreamAssetOptions:
 
 
 def build_stream_assets(stream: Stream, options: StreamAssetOptions) -> dg.AssetsDefinition:
-    """Make the three assets and four checks of a stream.
+    """Make the three assets of a stream, four checks, and one for each audit.
 
     Args:
         stream: The stream.
@@ -118,6 +124,9 @@ def _load(
     context: dg.AssetExecutionContext, stream: Stream, environment: Environment
 ) -> Iterator[dg.Output[None]]:
     layers = [layer for layer in Layer if asset_key(layer, stream) in context.selected_asset_keys]
+    if not layers:
+        _check_loaded(context, stream, environment)
+        return
     settled, fresh = _run(context, stream, environment, frozenset(layer.stage for layer in layers))
     outcomes = sorted([*settled, *fresh], key=lambda outcome: outcome.partition)
     wanted = {layer.stage for layer in layers}
@@ -142,6 +151,17 @@ def _load(
     for layer in layers:
         yield dg.Output(None, output_name=asset_key(layer, stream).to_python_identifier())
     _log_checks(context, stream, outcomes)
+
+
+def _check_loaded(context: dg.AssetExecutionContext, stream: Stream, environment: Environment) -> None:
+    """Evaluate the selected checks of days that are loaded already."""
+    resources: Any = context.resources
+    environment = replace(environment, warehouse=resources.warehouse.open())
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    outcomes = audit_loaded(environment, stream, days, context.run.run_id)
+    _log_checks(context, stream, outcomes)
+    if bad := [outcome for outcome in outcomes if outcome.status is Status.FAILED]:
+        raise _failure(stream, bad, len(outcomes), done="checked")
 
 
 def _log_checks(
@@ -203,6 +223,7 @@ def _run(
             run_id=context.run.run_id,
             client=reader,
             confirm_empty=config["confirm_empty"],
+            confirm_audits=config["confirm_audits"],
             retry=to_retry(config, environment, stream, days),
         )
         fresh = list(
@@ -226,7 +247,9 @@ def partition_events(
             yield failure_observation(stream, layer, outcome)
 
 
-def _failure(stream: Stream, bad: Sequence[PartitionOutcome], total: int) -> dg.Failure:
+def _failure(
+    stream: Stream, bad: Sequence[PartitionOutcome], total: int, *, done: str = "published"
+) -> dg.Failure:
     """Make the op's failure: names the days, and may be retried only if a day may pass by itself."""
     by_message: dict[str, list[str]] = {}
     for outcome in bad:
@@ -236,8 +259,7 @@ def _failure(stream: Stream, bad: Sequence[PartitionOutcome], total: int) -> dg.
         outcome.failure is not None and outcome.failure.failure_class.retryable for outcome in bad
     )
     return dg.Failure(
-        description=f"{len(bad)} of {total} days of {stream.id} were not published. "
-        + " | ".join(lines[:20]),
+        description=f"{len(bad)} of {total} days of {stream.id} were not {done}. " + " | ".join(lines[:20]),
         metadata={
             "days": dg.IntMetadataValue(len(bad)),
             "failed_days": dg.TextMetadataValue(", ".join(outcome.partition.isoformat() for outcome in bad)),

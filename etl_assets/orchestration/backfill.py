@@ -16,7 +16,7 @@ from dagster import DagsterInstance
 from etl_assets.marts.catalogue import Mart
 from etl_assets.orchestration.dead_runs import process_tags
 from etl_assets.orchestration.failed_items import RETRY_FAILED
-from etl_assets.orchestration.keys import Layer, asset_key, mart_key
+from etl_assets.orchestration.keys import FRESHNESS_CHECK, Layer, asset_key, mart_key
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.failed_items import Retry
 
@@ -56,6 +56,7 @@ def load_days(
     days: Sequence[date],
     *,
     confirm_empty: bool = False,
+    confirm_audits: bool = False,
     replay: bool = False,
     retry: Retry = Retry.NONE,
 ) -> RunResult:
@@ -67,10 +68,11 @@ def load_days(
         streams: The streams.
         days: Consecutive days.
         confirm_empty: Accept that days which hold rows become empty.
+        confirm_audits: Publish days though an audit would withhold them.
         replay: Load again from landing, without asking the source.
         retry: Whether to ask only for documents that failed; the streams must be ones of documents then.
     """
-    options: dict[str, Any] = {"confirm_empty": confirm_empty}
+    options: dict[str, Any] = {"confirm_empty": confirm_empty, "confirm_audits": confirm_audits}
     if retry is not Retry.NONE:
         options[RETRY_FAILED] = retry.value
     config: dict[str, Any] = {
@@ -98,11 +100,13 @@ def _execute(
     partition: dict[str, Any],
 ) -> RunResult:
     job = definitions.resolve_implicit_global_asset_job_def()
+    graph = definitions.resolve_asset_graph()
+    # The checks that come with a load; freshness is about today, whichever days are loaded.
+    checks = {check for check in graph.get_check_keys_for_assets(set(keys)) if check.name != FRESHNESS_CHECK}
     tags = {**ORIGIN_TAG, **process_tags(), **partition.pop("tags", {})}
-    result = job.execute_in_process(
+    result = job.get_subset(asset_selection=set(keys), asset_check_selection=checks).execute_in_process(
         run_config={**_QUIET, **config},
         instance=instance,
-        asset_selection=list(keys),
         tags=tags,
         raise_on_error=False,
         **partition,

@@ -17,8 +17,11 @@ DAILY_TAG_VALUE = "daily"
 MARTS_GROUP = "marts"
 DAILY_JOB = "daily"
 REPLAY_QUARANTINE_JOB = "replay_quarantine"
+REPORTS_GROUP = "reports"
+DATA_QUALITY_JOB = "data_quality"
 CONTRACT_CHECK = "contract"
 CONSERVATION_CHECK = "conservation"
+FRESHNESS_CHECK = "freshness"
 
 
 class Layer(StrEnum):

@@ -18,7 +18,9 @@ from etl_assets.orchestration.keys import (
     Layer,
     asset_key,
 )
-from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.outcomes import CheckResult, PartitionOutcome, Status
+from etl_assets.streams.audits import Audit
+from etl_assets.streams.audits_of_tables import audits_at_commit
 from etl_assets.streams.base import Stream
 
 Metadata = dict[str, Any]
@@ -78,14 +80,21 @@ def failure_observation(stream: Stream, layer: Layer, outcome: PartitionOutcome)
 
 
 def check_specs(stream: Stream, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
-    """Give the checks that every stream has, on its staged and warehouse assets."""
-    return [
-        dg.AssetCheckSpec(
-            name, asset=asset_key(layer, stream), description=description, partitions_def=partitions
-        )
-        for layer in CHECKED_LAYERS
-        for name, description in _CHECKS.items()
+    """Give the checks that every stream has, on its staged and warehouse assets, and its audits on the latter."""
+    named = [(layer, name, text) for layer in CHECKED_LAYERS for name, text in _CHECKS.items()]
+    named += [
+        (Layer.WAREHOUSE, audit.check_name, _audit_description(audit))
+        for audit in audits_at_commit(stream.audits)
     ]
+    return [
+        dg.AssetCheckSpec(name, asset=asset_key(layer, stream), description=text, partitions_def=partitions)
+        for layer, name, text in named
+    ]
+
+
+def _audit_description(audit: Audit) -> str:
+    consequence = "the day is withheld" if audit.withholds else "the day is published with warnings"
+    return f"{audit.description} Otherwise {consequence}."
 
 
 def check_evaluations(
@@ -111,6 +120,39 @@ def check_evaluations(
                     partition=partition,
                     target_materialization_data=targets.get((key, partition)),
                 )
+    yield from audit_evaluations(stream, outcome, selected, targets)
+
+
+def audit_evaluations(
+    stream: Stream, outcome: PartitionOutcome, selected: set[dg.AssetCheckKey], targets: Targets
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Give the evaluations of one partition's audits, as far as they were made and selected."""
+    key = asset_key(Layer.WAREHOUSE, stream)
+    partition = outcome.partition.isoformat()
+    for result in outcome.checks:
+        if result.kind in _CHECKS or dg.AssetCheckKey(key, result.check) not in selected:
+            continue
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=result.check,
+            passed=result.passed,
+            severity=dg.AssetCheckSeverity.ERROR if result.withholds else dg.AssetCheckSeverity.WARN,
+            description=result.message,
+            metadata=_audit_metadata(result),
+            partition=partition,
+            target_materialization_data=targets.get((key, partition)),
+        )
+
+
+def _audit_metadata(result: CheckResult) -> Metadata:
+    """Give numbers as numbers, so that the UI draws them day by day."""
+    metadata: Metadata = {
+        name: dg.IntMetadataValue(value) if isinstance(value, int) else dg.FloatMetadataValue(float(value))
+        for name, value in result.numbers.items()
+    }
+    if result.sample:
+        metadata["worst_rows"] = dg.MarkdownMetadataValue(result.sample)
+    return metadata
 
 
 def _contract(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> Evaluation:

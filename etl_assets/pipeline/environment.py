@@ -6,7 +6,7 @@ What belongs here: putting the rooms together. What does not: the way of a parti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etl_assets.landing.store import Landing
 from etl_assets.pipeline.pseudonyms import pseudonymiser_of
@@ -29,6 +29,7 @@ class Environment:
         staged: Staged partitions.
         warehouse: The warehouse.
         code_versions: Version of each stream's file, by stream id.
+        streams: All streams by id, for audits that look at another one.
     """
 
     settings: Settings
@@ -36,10 +37,16 @@ class Environment:
     staged: StagedStore
     warehouse: Warehouse
     code_versions: Mapping[str, str]
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, settings: Settings, code_versions: Mapping[str, str], *, warehouse: Warehouse | None = None
+        cls,
+        settings: Settings,
+        code_versions: Mapping[str, str],
+        *,
+        warehouse: Warehouse | None = None,
+        streams: Mapping[str, Stream] | None = None,
     ) -> Environment:
         """Make the environment that the settings describe."""
         return cls(
@@ -48,6 +55,7 @@ class Environment:
             staged=StagedStore(settings.staged_dir),
             warehouse=warehouse or open_warehouse(settings),
             code_versions=code_versions,
+            streams=streams or {},
         )
 
     def open_source(self, source: Source) -> Reader:

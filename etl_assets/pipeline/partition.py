@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 
+import duckdb
 import structlog
 from filelock import FileLock, Timeout
 
@@ -21,7 +22,7 @@ from etl_assets.failures import (
     LandingError,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
-from etl_assets.outcomes import FailureRecord, PartitionOutcome, Status
+from etl_assets.outcomes import CheckResult, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
     asked_of,
     ensure_known_by_identifier,
@@ -33,12 +34,14 @@ from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
 from etl_assets.pipeline.recovery import partition_lock, recover_partition
 from etl_assets.pipeline.staged import StagedPartition, cannot_be_written
 from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition
+from etl_assets.quality.audits.judge import judge
+from etl_assets.quality.audits.staged_day import StagedDay
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
-from etl_assets.quality.verdict import decide
+from etl_assets.quality.verdict import contract_result, decide, with_audits
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest, CommitResult
+from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.decisions import Decision, decisions_version
 
@@ -56,6 +59,7 @@ class PartitionPipeline:
         run_id: The run that this happens in.
         client: Reads the opened source; needed for `EXTRACT`.
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
+        confirm_audits: Whether a partition is published though an audit would withhold it.
         now: The clock, for days that can be asked for only for a while.
         retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
         fill_staged: Writes staged files, here or in another process.
@@ -68,6 +72,7 @@ class PartitionPipeline:
     run_id: str
     client: Reader | None = None
     confirm_empty: bool = False
+    confirm_audits: bool = False
     now: Callable[[], datetime] = utc_now
     retry: Mapping[date, Collection[str]] | None = None
     fill_staged: FillStaged = fill_staged
@@ -150,7 +155,9 @@ class PartitionPipeline:
             return {}
         if len(ready) > 1:
             try:
-                committed = session.commit_group([self.request(prepared) for prepared in ready])
+                committed = session.commit_group(
+                    [self.request(prepared) for prepared in ready], self._judging(ready)
+                )
             except Exception as error:
                 failure = record_failure(Stage.COMMIT, error)
                 log.warning(
@@ -166,8 +173,34 @@ class PartitionPipeline:
         results: dict[date, CommitResult] = {}
         for prepared in ready:
             with prepared.timed(Stage.COMMIT):
-                results[prepared.day] = session.commit(self.request(prepared))
+                results[prepared.day] = session.commit(self.request(prepared), self._judging([prepared]))
         return results
+
+    def _judging(self, ready: Sequence[Prepared]) -> Judge:
+        """Give what audits the partitions within their transaction."""
+        staged_of = {prepared.day: prepared.staged for prepared in ready}
+
+        def judged(
+            connection: duckdb.DuckDBPyConnection, requests: Sequence[CommitRequest]
+        ) -> list[CommitRequest]:
+            days = [
+                staged_day(self.stream, request, staged)
+                for request in requests
+                if (staged := staged_of[request.partition]) is not None
+            ]
+            found = judge(connection, days, self.environment.streams, tolerant=self.confirm_audits)
+            return [
+                self._with_verdict(request, results) for request, results in zip(requests, found, strict=True)
+            ]
+
+        return judged
+
+    def _with_verdict(self, request: CommitRequest, results: tuple[CheckResult, ...]) -> CommitRequest:
+        verdict, message = with_audits(
+            request.verdict, request.message, results, confirmed=self.confirm_audits
+        )
+        contract = contract_result(request.counts, request.violations, self.stream.budget)
+        return replace(request, verdict=verdict, message=message, checks=(contract, *results))
 
     @cached_property
     def _pseudonymiser(self) -> Pseudonymiser:
@@ -272,6 +305,7 @@ class PartitionPipeline:
             code_version=self.environment.code_versions[self.stream.id],
             seconds=dict(prepared.seconds),
             confirm_empty=self.confirm_empty,
+            statistics=staged.statistics.as_json(),
             loaded_at=datetime.now(UTC),
         )
 
@@ -311,6 +345,7 @@ class PartitionPipeline:
             ),
             preview=staged.preview if staged else "",
             schema_changes=result.schema_changes if result else (),
+            checks=result.checks if result else (),
         )
         _log_outcome(outcome, self.run_id)
         return outcome
@@ -322,6 +357,18 @@ class PartitionPipeline:
         if stage is Stage.STAGE:
             return prepared.staged is not None
         return result is not None and result.status.is_published
+
+
+def staged_day(stream: Stream, request: CommitRequest, staged: StagedPartition) -> StagedDay:
+    """Give a partition as its audits see it."""
+    return StagedDay(
+        stream=stream,
+        day=request.partition,
+        rows=staged.rows,
+        counts=staged.counts,
+        statistics=staged.statistics,
+        publishable=request.verdict.is_published,
+    )
 
 
 def _log_outcome(outcome: PartitionOutcome, run_id: str) -> None:

@@ -28,7 +28,7 @@ from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.pseudonyms import contract_version_of
 from etl_assets.pipeline.staged import KeepingStore
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.decisions import Decision, decisions_version, standing_decisions
 from etl_assets.warehouse.identifiers import qualified
 from etl_assets.warehouse.past_loads import Cut, PastLoad, Target, cut_of, target_at, target_of_run

@@ -40,6 +40,9 @@ IDLE_SECONDS = 0.3
 """How long the warehouse stays open while no partition is ready."""
 
 
+HELD_PARTITIONS = 32
+"""Partitions that are prepared and wait for an earlier day, at most; see `_Group.held`."""
+
 GROUP_PARTITIONS = 8
 """Partitions that are committed in one transaction, at most: a transaction costs about as much as a small commit."""
 
@@ -54,15 +57,32 @@ GROUP_SECONDS = 0.5
 class _Group:
     """Prepared partitions that wait to be committed together."""
 
+    in_order: bool = False
     waiting: list[Prepared] = field(default_factory=list)
     since: float = 0.0
+    begun: list[date] = field(default_factory=list)
+    held: dict[date, Prepared] = field(default_factory=dict)
+    """Prepared before a day that was begun earlier; an audit may want to compare with that day."""
+
+    def begin(self, day: date) -> None:
+        """Note that a day is being prepared."""
+        self.begun.append(day)
 
     def sort_out(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         """Take in what has been prepared; give what is to be settled now, failures at once and the others in groups."""
         arrived = sorted(prepared, key=lambda one: one.day)
         self.since = self.since if self.waiting else time.monotonic()
-        self.waiting += [one for one in arrived if one.failure is None]
-        if failed := [one for one in arrived if one.failure is not None]:
+        self.held |= {one.day: one for one in arrived if one.failure is None}
+        failed = [one for one in arrived if one.failure is not None]
+        for one in failed:
+            self.begun.remove(one.day)
+        for day in list(self.begun):
+            if day in self.held:
+                self.begun.remove(day)
+                self.waiting.append(self.held.pop(day))
+            elif self.in_order:
+                break
+        if failed:
             yield failed
         while self.is_due:
             yield self.take()
@@ -217,11 +237,14 @@ def _settle_all(
     threads: int,
 ) -> Iterator[PartitionOutcome]:
     running: set[Future[Prepared]] = set()
-    group = _Group()
+    group = _Group(in_order=any(audit.compares_with_earlier_days for audit in pipeline.stream.audits))
     pool = ThreadPoolExecutor(threads, thread_name_prefix=pipeline.stream.name)
     try:
         while waiting or running or group.waiting:
             while waiting and len(running) < threads * LOOK_AHEAD and stop.outcome is None:
+                if len(group.held) >= HELD_PARTITIONS:
+                    break
+                group.begin(waiting[0])
                 running.add(pool.submit(prepare, waiting.popleft()))
             if not running:
                 yield from _settle(pipeline, group.take(), shared, stop)
@@ -235,7 +258,7 @@ def _settle_all(
             shared.close_if_due()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        for prepared in group.waiting:
+        for prepared in (*group.waiting, *group.held.values()):
             prepared.release()
         for future in running:
             if not future.cancelled():

@@ -25,6 +25,7 @@ from etl_assets.failures import EtlError
 from etl_assets.landing.checked import from_checked_json
 from etl_assets.landing.files import atomic_directory, raise_if_full
 from etl_assets.outcomes import Counts, FailedItem
+from etl_assets.quality.audits.statistics import Statistics
 from etl_assets.streams.base import Stream
 from etl_assets.streams.observed import ObservedFields
 
@@ -58,6 +59,7 @@ class StagedPartition:
         failed_items: Landed documents that could not be read, in order.
         fields: What the records have beside the contract, and lack of it.
         decided_rows: Rows that people decided on.
+        statistics: What audits want to know of the good rows.
     """
 
     directory: Path
@@ -69,6 +71,7 @@ class StagedPartition:
     failed_items: tuple[FailedItem, ...] = ()
     fields: ObservedFields = field(default_factory=ObservedFields)
     decided_rows: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
 
     @property
     def decided(self) -> Path | None:
@@ -215,6 +218,7 @@ def _load(directory: Path) -> StagedPartition | None:
             failed_items=tuple(FailedItem.from_json(item) for item in manifest.get("failed_items", ())),
             fields=ObservedFields.from_json(manifest["fields"]),
             decided_rows=manifest.get("decided_rows", 0),
+            statistics=Statistics.from_json(manifest["statistics"]),
         )
         intact = hash_of(*staged.files) == staged.content_hash
     except (OSError, ValueError, KeyError, TypeError):

@@ -38,6 +38,7 @@ from etl_assets.pipeline.staged import (
     StagedStore,
     hash_of,
 )
+from etl_assets.quality.audits.statistics import measure
 from etl_assets.quality.frame import raw_frame, separate_objects
 from etl_assets.quality.observed import EVOLVED_TYPE, FieldWatch
 from etl_assets.quality.personal import Pseudonymiser
@@ -259,6 +260,9 @@ def fill_staged(
         "failed_items": staging.failed_items,
         "decided_rows": decided_rows,
         "fields": staging.fields.result().as_json(),
+        "statistics": measure(
+            staging.rows_path, stream.audits, staging.staged, stream.business_date
+        ).as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(to_checked_json(manifest))
 

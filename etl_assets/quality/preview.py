@@ -6,7 +6,7 @@ the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +41,15 @@ def preview(table: pa.Table, personal: frozenset[str], rows: int = 5) -> str:
     columns = [_cells(column, name in personal) for name, column in zip(names, head.columns, strict=True)]
     lines = [_line(names), _line("---" for _ in names)]
     lines += [_line(cells) for cells in zip(*columns, strict=True)]
+    return "\n".join(lines)
+
+
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Show some rows of values as a Markdown table, escaped and cut as in a preview; nothing in them is masked."""
+    lines = [_line(names), _line("---" for _ in names)]
+    lines += [
+        _line("" if value is None else _shown(value).translate(_ESCAPES) for value in row) for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -138,6 +138,18 @@ def _statistics(check: pandera.Check) -> dict[str, Any]:
     return statistics
 
 
+def _described(rule: Rule) -> list[str]:
+    """Give what makes a rule the one that it is; of a personal column the reason tells no values."""
+    values = _statistics(rule.check) if rule.check is not None else {}
+    values.pop("allowed_values", None)
+    return [
+        rule.name,
+        rule.severity,
+        rule.reason,
+        *(f"{name}={value}" for name, value in sorted(values.items())),
+    ]
+
+
 def _version(columns: tuple[ColumnRules, ...], row_rules: tuple[Rule, ...]) -> str:
     described = {
         "columns": [
@@ -146,10 +158,10 @@ def _version(columns: tuple[ColumnRules, ...], row_rules: tuple[Rule, ...]) -> s
                 str(column.type),
                 column.notes.as_metadata(),
                 column.unique,
-                [[rule.name, rule.severity, rule.reason] for rule in column.checks],
+                [_described(rule) for rule in column.checks],
             ]
             for column in columns
         ],
-        "rows": [[rule.name, rule.severity, rule.reason] for rule in row_rules],
+        "rows": [_described(rule) for rule in row_rules],
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,10 +1,13 @@
-"""The verdict on a partition: publish, publish with warnings, or withhold."""
+"""The verdict on a partition: publish, publish with warnings, or withhold.
+
+What belongs here: putting together what is known of a partition. What does not: finding it out (`split`, `audits`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from etl_assets.outcomes import Counts, Status
+from etl_assets.outcomes import CheckResult, Counts, Status
 from etl_assets.streams.base import ErrorBudget
 
 _FROM_MILD_TO_HARD = (Status.PUBLISHED, Status.PUBLISHED_WITH_WARNINGS, Status.WITHHELD)
@@ -24,6 +27,50 @@ def decide(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -
     judged = (_judge_rows(counts, violations, budget), _judge_items(counts, budget))
     verdict = max((status for status, _ in judged), key=_FROM_MILD_TO_HARD.index)
     return verdict, "; ".join(message for _, message in judged if message)
+
+
+def with_audits(
+    verdict: Status, message: str, results: Sequence[CheckResult], *, confirmed: bool = False
+) -> tuple[Status, str]:
+    """Add to a verdict what the audits say.
+
+    Args:
+        verdict: What the rows' own quality allows.
+        message: Why.
+        results: What the audits say.
+        confirmed: Whether someone looked at the day, and wants it published in spite of them.
+    """
+    failed = [result for result in results if not result.passed]
+    if not failed:
+        return verdict, message
+    withheld = [result for result in failed if result.withholds]
+    warned = [result for result in failed if not result.withholds]
+    told = "; ".join(f"{result.check}: {result.message}" for result in (*withheld, *warned))
+    hint = ""
+    if withheld and not confirmed:
+        hint = "; run again with --confirm-audits to publish it all the same"
+        status = Status.WITHHELD
+    else:
+        status = Status.PUBLISHED_WITH_WARNINGS
+    hardest = max(verdict, status, key=_FROM_MILD_TO_HARD.index)
+    return hardest, "; ".join(part for part in (message, f"{told}{hint}") if part)
+
+
+def contract_result(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -> CheckResult:
+    """Put the share of quarantined rows on record in the form of the other checks' results."""
+    share = counts.quarantined / counts.extracted if counts.extracted else 0.0
+    message = (
+        f"{counts.quarantined} of {counts.extracted} rows quarantined ({share:.2%}), {counts.warned} warned"
+    )
+    if violations:
+        message = f"{message}: {_top(violations)}"
+    numbers = {
+        "extracted": counts.extracted,
+        "quarantined": counts.quarantined,
+        "warned": counts.warned,
+        "quarantined_share": round(share, 6),
+    }
+    return CheckResult("contract", "contract", share <= budget.warn, share > budget.fail, message, numbers)
 
 
 def _judge_rows(counts: Counts, violations: Mapping[str, int], budget: ErrorBudget) -> tuple[Status, str]:

@@ -12,6 +12,18 @@ from dataclasses import dataclass
 import pandas as pd
 
 from etl_assets.failures import ConfigurationError
+from etl_assets.streams.audit_columns import check_audits
+from etl_assets.streams.audits import (
+    Audit,
+    AuditSeverity,
+    Categories,
+    MeanDrift,
+    NullShare,
+    Outliers,
+    RowCount,
+    Volume,
+)
+from etl_assets.streams.audits_of_tables import Agreement, ForeignKey, Freshness, UniqueInTable
 from etl_assets.streams.authentication import (
     ApiKey,
     Basic,
@@ -53,11 +65,15 @@ from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snaps
 
 __all__ = [
     "AfterSequence",
+    "Agreement",
     "ApiKey",
     "Append",
+    "Audit",
+    "AuditSeverity",
     "Basic",
     "BearerToken",
     "Breaker",
+    "Categories",
     "Cdc",
     "Contract",
     "Count",
@@ -73,18 +89,24 @@ __all__ = [
     "Field",
     "FileSource",
     "Files",
+    "ForeignKey",
+    "Freshness",
     "LinkHeader",
+    "MeanDrift",
     "Merge",
     "NextUrl",
     "NoAuthentication",
+    "NullShare",
     "OAuth2ClientCredentials",
     "OffsetLimit",
+    "Outliers",
     "PageNumber",
     "Personal",
     "ReplacePartition",
     "Rest",
     "RestSource",
     "RetryBudget",
+    "RowCount",
     "SchemaPolicy",
     "Severity",
     "Snapshot",
@@ -93,6 +115,8 @@ __all__ = [
     "SqlSource",
     "Stream",
     "Timestamp",
+    "UniqueInTable",
+    "Volume",
     "Window",
     "WindowParameters",
     "listed_in",
@@ -146,6 +170,7 @@ class Stream:
         schema_changes: What happens to raw fields that the contract does not know: `EVOLVE`, `FREEZE` or `STRICT`.
         ignored_fields: Raw fields that are known and make no column of their own name: nobody wants them, or only the
             transform reads them. They are no change of schema.
+        audits: What must hold for a day as a whole before it is published.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -164,6 +189,7 @@ class Stream:
     budget: ErrorBudget = ErrorBudget()
     schema_changes: SchemaPolicy = SchemaPolicy.FREEZE
     ignored_fields: tuple[str, ...] = ()
+    audits: tuple[Audit, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -186,6 +212,7 @@ class Stream:
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
         check_schema_policy(self.id, self.contract, self.schema_changes, self.ignored_fields)
+        check_audits(self)
 
     @property
     def id(self) -> str:

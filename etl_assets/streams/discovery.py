@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from etl_assets.failures import ConfigurationError
+from etl_assets.streams.audit_columns import check_references
 from etl_assets.streams.base import Contract, Stream
 
 DEFAULT_PACKAGE = "etl_assets.streams"
@@ -94,6 +95,7 @@ def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
             )
         streams[stream.id] = stream
         files[stream.id] = path
+    check_references(streams)
     return StreamCatalogue(streams, files)
 
 

@@ -106,7 +106,24 @@ _VERSION_6 = (
     "COMMENT ON TABLE etl.quarantine_moves IS 'Each change of state in the quarantine: when, by whom, and why.'",
     "COMMENT ON COLUMN etl.loads.decisions IS 'Which decisions on quarantined rows the load was made with.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+_VERSION_7 = (
+    """CREATE TABLE etl.check_results (
+        source VARCHAR, stream VARCHAR, partition DATE, check_name VARCHAR, kind VARCHAR, severity VARCHAR,
+        passed BOOLEAN, message VARCHAR, numbers VARCHAR, run_id VARCHAR, evaluated_at TIMESTAMP)""",
+    """CREATE TABLE etl.partition_statistics (
+        source VARCHAR, stream VARCHAR, partition DATE, statistics VARCHAR, run_id VARCHAR, loaded_at TIMESTAMP)""",
+    "COMMENT ON TABLE etl.check_results IS 'What each check said of a partition, each time it was evaluated.'",
+    "COMMENT ON TABLE etl.partition_statistics IS 'Numbers of each published partition that audits compare with.'",
+)
+_STEPS = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+    _VERSION_6,
+    _VERSION_7,
+)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

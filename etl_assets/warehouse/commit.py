@@ -1,122 +1,26 @@
 """The one commit: all of one partition's effect on the warehouse, in one transaction.
 
-What belongs here: the request, the result, and the order of what happens in between. What does not: how rows
-enter a table (`dispositions`), how the bookkeeping is written (`ledger`, `quarantine`).
+What belongs here: the order of what happens in between. What does not: how rows enter a table (`dispositions`), and
+what is written down beside them (`commit_account`).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime
-from pathlib import Path
+from dataclasses import replace
 
 import duckdb
 
 from etl_assets.failures import EtlError, FailureClass, PartitionWithheld, WarehouseError
-from etl_assets.outcomes import Counts, FailedItem, SchemaChange, Status
-from etl_assets.streams.base import Documents, SchemaPolicy, Stream
-from etl_assets.streams.observed import ObservedFields
+from etl_assets.outcomes import SchemaChange, Status
+from etl_assets.streams.base import SchemaPolicy
+from etl_assets.warehouse.commit_account import conservation, counts_of, outcome_of, record_bad, record_load
+from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
 from etl_assets.warehouse.dispositions.base import Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
-from etl_assets.warehouse.failed_items import FailedItems, record_failed_items
-from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry, as_json
-from etl_assets.warehouse.quarantine import BadRows, record_bad_rows
+from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.transaction import naive_utc
 from etl_assets.warehouse.waived import make_room_for_marks, mark_waived
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitRequest:
-    """A partition as the audit left it.
-
-    Attributes:
-        stream: The stream.
-        partition: The day.
-        run_id: The run that asks.
-        verdict: PUBLISHED, PUBLISHED_WITH_WARNINGS or WITHHELD.
-        message: Why it is withheld; empty otherwise.
-        rows: Staged Parquet with the contract's columns, and any others, which are not read; None for no
-            rows.
-        quarantine: Parquet with row_number BIGINT, rules VARCHAR[], reasons VARCHAR[], raw_payload VARCHAR
-            (JSON); None for no rows.
-        counts: extracted, staged, quarantined and warned, filled in.
-        warnings: Rows per warning rule.
-        violations: Rows per quarantine rule.
-        content_hash: Identifies the staged rows: equal rows, equal hash. A change of the transform must
-            change it.
-        landing_version: The landed answers that the rows were made from.
-        watermark: End of the window; aware.
-        contract_version: Version of the contract.
-        code_version: Version of the code.
-        seconds: Time per stage so far.
-        confirm_empty: Whether someone confirmed that the day may become empty, or a snapshot remove many rows.
-        decided: Parquet of the rows that people decided on, as `etl_assets.pipeline.decided` writes it; None for none.
-        decisions: Version of the decisions that the rows were staged with.
-        failed_items: Documents that could not be had or read.
-        asked: Identifiers of all documents that were asked for.
-        fields: What the records have beside the contract, and lack of it; None where nobody looked.
-        loaded_at: When; aware.
-    """
-
-    stream: Stream
-    partition: date
-    run_id: str
-    verdict: Status
-    counts: Counts
-    content_hash: str
-    watermark: datetime
-    contract_version: str
-    loaded_at: datetime
-    message: str = ""
-    rows: Path | None = None
-    quarantine: Path | None = None
-    warnings: dict[str, int] = field(default_factory=dict)
-    violations: dict[str, int] = field(default_factory=dict)
-    landing_version: str | None = None
-    code_version: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    confirm_empty: bool = False
-    decided: Path | None = None
-    decisions: str = ""
-    failed_items: tuple[FailedItem, ...] = ()
-    asked: tuple[str, ...] = ()
-    fields: ObservedFields | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.verdict.is_published or self.verdict is Status.WITHHELD):
-            raise ValueError(f"{self.verdict.value} is not a verdict")
-
-    @property
-    def what(self) -> str:
-        """The partition, as messages name it."""
-        return f"{self.stream.id} {self.partition}"
-
-
-@dataclass(frozen=True, slots=True)
-class CommitResult:
-    """What a commit did.
-
-    Attributes:
-        status: How the partition ended; WITHHELD also where the commit itself found a reason.
-        counts: The request's, with loaded, updated, unchanged, deduplicated and removed.
-        message: Why it was withheld.
-        load_id: Its number in the load log; None when withheld.
-        touched_dates: Business dates whose rows changed.
-        unchanged_content: Whether the partition held exactly this content already, so that no row was looked
-            at.
-        warnings: Rows per warning rule.
-        schema_changes: What was noticed of the stream's schema.
-    """
-
-    status: Status
-    counts: Counts
-    message: str
-    load_id: int | None
-    touched_dates: tuple[date, ...]
-    unchanged_content: bool
-    warnings: dict[str, int] = field(default_factory=dict)
-    schema_changes: tuple[SchemaChange, ...] = ()
 
 
 def commit_partition(
@@ -155,12 +59,18 @@ def commit_partition(
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message)
-    record_bad(connection, request)
+    record_bad(connection, request, published=True)
     _follow_decisions(load, ledger, request)
     counts = counts_of(request, applied)
     load_id = record_load(ledger, request, counts, applied.touched_dates, restates=load.restates)
     return CommitResult(
-        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content
+        request.verdict,
+        counts,
+        request.message,
+        load_id,
+        applied.touched_dates,
+        unchanged_content,
+        checks=(*request.checks, conservation(counts, "loaded", "unchanged", "deduplicated", "quarantined")),
     )
 
 
@@ -184,30 +94,6 @@ def load_of(connection: duckdb.DuckDBPyConnection, layout: TableLayout, request:
         asked=request.asked,
         evolves=request.fields is not None and request.stream.schema_changes == SchemaPolicy.EVOLVE,
     )
-
-
-def record_bad(connection: duckdb.DuckDBPyConnection, request: CommitRequest) -> None:
-    """Record the bad rows and failed items of a partition whose good rows are published."""
-    _record_quarantine(connection, request, published=True)
-    _record_failed_items(connection, request, published=True)
-
-
-def counts_of(request: CommitRequest, applied: Applied) -> Counts:
-    """Complete the counts, and hold them against each other.
-
-    Raises:
-        WarehouseError: If the staged files do not hold what the request says.
-    """
-    counts = replace(
-        request.counts,
-        loaded=applied.loaded,
-        updated=applied.updated,
-        unchanged=applied.unchanged,
-        deduplicated=applied.deduplicated,
-        removed=applied.removed,
-    )
-    _check_conservation(request, applied, counts)
-    return counts
 
 
 def _refusal(load: Load, request: CommitRequest) -> str | None:
@@ -281,132 +167,9 @@ def _already_loaded(load: Load, ledger: Ledger, request: CommitRequest) -> Appli
 def _withhold(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, request: CommitRequest, message: str
 ) -> CommitResult:
-    _record_quarantine(connection, request, published=False)
-    _record_failed_items(connection, request, published=False)
-    ledger.record_outcome(_outcome(request, Status.WITHHELD, request.counts, message))
-    return CommitResult(Status.WITHHELD, request.counts, message, None, (), unchanged_content=False)
-
-
-def _record_quarantine(
-    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool
-) -> None:
-    found = record_bad_rows(
-        connection,
-        BadRows(
-            source=request.stream.source.name,
-            stream=request.stream.name,
-            partition=request.partition,
-            rows=request.quarantine if request.counts.quarantined else None,
-            run_id=request.run_id,
-            contract_version=request.contract_version,
-            at=naive_utc(request.loaded_at),
-            published=published,
-            decided=request.decided,
-            landing_version=request.landing_version,
-        ),
-    )
-    if found != request.counts.quarantined:
-        raise WarehouseError(
-            f"{request.what}: {request.counts.quarantined} rows were quarantined, "
-            f"but the staged file holds {found}"
-        )
-
-
-def _record_failed_items(
-    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool
-) -> None:
-    if not isinstance(request.stream.extract, Documents):
-        return
-    record_failed_items(
-        connection,
-        FailedItems(
-            source=request.stream.source.name,
-            stream=request.stream.name,
-            partition=request.partition,
-            items=request.failed_items,
-            run_id=request.run_id,
-            published=published,
-        ),
-    )
-
-
-def _check_conservation(request: CommitRequest, applied: Applied, counts: Counts) -> None:
-    if applied.staged != counts.staged:
-        raise WarehouseError(
-            f"{request.what}: {counts.staged} rows were staged, but the staged file holds {applied.staged}"
-        )
-    if not counts.conserved:
-        raise WarehouseError(
-            f"{request.what}: {counts.extracted} rows extracted, but {counts.staged} staged and "
-            f"{counts.quarantined} quarantined"
-        )
-
-
-def record_load(
-    ledger: Ledger,
-    request: CommitRequest,
-    counts: Counts,
-    touched_dates: tuple[date, ...],
-    *,
-    restates: bool,
-    restores: int | None = None,
-) -> int:
-    """Write the load log's row and the partition's outcome; gives the load's number."""
-    load_id = ledger.new_load_id()
-    loaded_at = naive_utc(request.loaded_at)
-    source, stream = request.stream.source.name, request.stream.name
-    ledger.record_load(
-        LoadEntry(
-            load_id=load_id,
-            source=source,
-            stream=stream,
-            partition=request.partition,
-            run_id=request.run_id,
-            verdict=request.verdict.value,
-            **asdict(counts),
-            warnings=as_json(request.warnings),
-            violations=as_json(request.violations),
-            content_hash=request.content_hash,
-            landing_version=request.landing_version,
-            watermark=naive_utc(request.watermark),
-            contract_version=request.contract_version,
-            code_version=request.code_version,
-            seconds=as_json(request.seconds),
-            seconds_total=sum(request.seconds.values()),
-            loaded_at=loaded_at,
-            restores=restores,
-            restates=restates,
-            decisions=request.decisions,
-        ),
-        touched_dates,
-    )
-    ledger.record_outcome(_outcome(request, request.verdict, counts, request.message))
-    return load_id
-
-
-def _outcome(request: CommitRequest, status: Status, counts: Counts, message: str) -> PartitionEntry:
-    withheld = status is Status.WITHHELD
-    at = naive_utc(request.loaded_at)
-    return PartitionEntry(
-        source=request.stream.source.name,
-        stream=request.stream.name,
-        partition=request.partition,
-        status=status.value,
-        message=message,
-        failure_stage="commit" if withheld else None,
-        failure_class=FailureClass.WITHHELD.value if withheld else None,
-        error_type=PartitionWithheld.__name__ if withheld else None,
-        run_id=request.run_id,
-        extracted=counts.extracted,
-        staged=counts.staged,
-        loaded_rows=None if withheld else counts.loaded + counts.unchanged,
-        quarantined=counts.quarantined,
-        warned=counts.warned,
-        failed_items=counts.failed_items,
-        warnings=as_json(request.warnings),
-        violations=as_json(request.violations),
-        seconds=as_json(request.seconds),
-        landing_version=request.landing_version,
-        updated_at=at,
-        published_at=None if withheld else at,
+    record_bad(connection, request, published=False)
+    ledger.record_outcome(outcome_of(request, Status.WITHHELD, request.counts, message))
+    checks = (*request.checks, conservation(request.counts, "staged", "quarantined"))
+    return CommitResult(
+        Status.WITHHELD, request.counts, message, None, (), unchanged_content=False, checks=checks
     )

@@ -23,7 +23,7 @@ from etl_assets.streams.base import Stream
 from etl_assets.streams.contract import Contract, FieldNotes
 from etl_assets.streams.observed import EVOLVED_COLUMN, ObservedField, SetAside
 from etl_assets.streams.schema_policy import SchemaPolicy
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.identifiers import text_literal
 from etl_assets.warehouse.known_fields import KnownField, KnownFields, Use
 from etl_assets.warehouse.schema import (

@@ -16,6 +16,7 @@ import duckdb
 
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
+from etl_assets.warehouse.checks import results_of_run
 from etl_assets.warehouse.ledger import PartitionEntry, as_json
 from etl_assets.warehouse.schema_changes import changes_of
 
@@ -88,14 +89,57 @@ def settled_outcomes(
     names = [column[0] for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     changes = changes_of(connection, [stream_id], days, run_id=run_id) if rows else []
+    checks = results_of_run(connection, stream_id, run_id) if rows else {}
     return [
         replace(
             _outcome_of(stream_id, row, stages),
             schema_changes=tuple(one.change for one in changes if one.partition == row["partition"]),
+            checks=checks.get(row["partition"], ()),
         )
         for row in rows
         if _is_settled(row)
     ]
+
+
+def loaded_outcomes(
+    connection: duckdb.DuckDBPyConnection, stream_id: str, days: Sequence[date]
+) -> dict[date, PartitionOutcome]:
+    """Give what the last load of each of some days brought, whatever was attempted since; days never loaded lack.
+
+    Args:
+        connection: The warehouse.
+        stream_id: The stream.
+        days: Days to look at.
+    """
+    source, _, stream = stream_id.partition("/")
+    names = (
+        "partition",
+        "verdict",
+        "warnings",
+        "violations",
+        "landing_version",
+        *Counts.__dataclass_fields__,
+    )
+    found = connection.execute(
+        f"SELECT {', '.join(names)} FROM etl.loads WHERE source = $source AND stream = $stream "
+        "AND partition IN (SELECT unnest(CAST($days AS DATE[]))) "
+        "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1 ORDER BY partition",
+        {"source": source, "stream": stream, "days": list(days)},
+    ).fetchall()
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    return {
+        row["partition"]: PartitionOutcome(
+            stream=stream_id,
+            partition=row["partition"],
+            status=Status(row["verdict"]),
+            counts=Counts(**{name: row[name] or 0 for name in Counts.__dataclass_fields__}),
+            warnings=json.loads(row["warnings"]),
+            violations=json.loads(row["violations"]),
+            landing_version=row["landing_version"],
+            completed=_STAGES[1:],
+        )
+        for row in rows
+    }
 
 
 def _is_settled(row: dict[str, Any]) -> bool:

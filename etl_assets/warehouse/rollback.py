@@ -19,7 +19,10 @@ import duckdb
 
 from etl_assets.failures import FailureClass, WarehouseError
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest, counts_of, load_of, record_bad, record_load
+from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.commit import load_of
+from etl_assets.warehouse.commit_account import counts_of, record_bad, record_load
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.dispositions.base import Applied
 from etl_assets.warehouse.dispositions.registry import disposition_of
 from etl_assets.warehouse.dispositions.versions import account_tables
@@ -28,6 +31,7 @@ from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.past_loads import Cut, PastLoad, cut_of
 from etl_assets.warehouse.schema import BROUGHT_BY, TableLayout, table_columns
+from etl_assets.warehouse.transaction import naive_utc
 from etl_assets.warehouse.waived import mark_waived
 
 _BEFORE, _AFTER = "_etl_rows_before", "_etl_rows_after"
@@ -127,7 +131,8 @@ def _take_out(
             {"days": list(cut.taken_out)},
         )
     gone = key | {"days": list(cut.taken_out)}
-    connection.execute(f"DELETE FROM etl.partitions WHERE {_THESE_DAYS}", gone)
+    for table in ("etl.partitions", "etl.partition_statistics"):
+        connection.execute(f"DELETE FROM {table} WHERE {_THESE_DAYS}", gone)
     for table, state in (("etl.quarantine", "superseded"), ("etl.failed_items", RESOLVED)):
         connection.execute(
             f"UPDATE {table} SET state = '{state}', run_id = $run_id WHERE {_THESE_DAYS} AND state = 'pending'",
@@ -141,6 +146,7 @@ def _restore(
     cut = rollback.cut
     last = {day: loads[-1].load_id for day, loads in cut.then.items()}
     known: dict[date, tuple[str, Applied]] = {}
+    statistics: list[CheckedPartition] = []
     for load in cut.loads:
         request, day = rollback.requests[load.load_id], load.partition
         before = known.get(day)
@@ -155,8 +161,16 @@ def _restore(
         if day not in cut.logged:
             continue
         if load.load_id == last[day]:
-            record_bad(connection, request)
+            record_bad(connection, request, published=True)
+            statistics.append(_numbers_of(request))
         record_load(ledger, request, counts, (), restates=load.restates, restores=load.load_id)
+    record_checks(connection, statistics)
+
+
+def _numbers_of(request: CommitRequest) -> CheckedPartition:
+    """Give what later days are compared with; what checks said then stays where it is recorded."""
+    source, stream, at = request.stream.source.name, request.stream.name, naive_utc(request.loaded_at)
+    return CheckedPartition(source, stream, request.partition, (), request.statistics, request.run_id, at)
 
 
 def _apply(

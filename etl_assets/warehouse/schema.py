@@ -210,6 +210,7 @@ def ensure_table(
             changes.append(SchemaChange(kind, column=column.name, before=before, after=column.sql_type))
     for column in layout.platform_columns:
         _settle(connection, layout, column, existing.get(column.name))
+    _describe_anew(connection, layout)
     return replace(layout, columns=tuple(columns)), changes
 
 
@@ -282,6 +283,19 @@ def _create(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> None:
     connection.execute(f"CREATE TABLE {layout.name} ({definitions})")
     for column in layout.all_columns:
         _describe(connection, layout, column)
+
+
+def _describe_anew(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> None:
+    """Bring the comments of a table's columns up to the contract's descriptions."""
+    found = connection.execute(
+        "SELECT column_name, comment FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [layout.schema, layout.table],
+    ).fetchall()
+    comments = dict(found)
+    for column in layout.all_columns:
+        if column.description != (comments.get(column.name) or ""):
+            _describe(connection, layout, column)
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, layout: TableLayout, column: Column) -> None:

@@ -6,7 +6,7 @@ does not: opening and closing (`database`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -16,15 +16,17 @@ import duckdb
 import structlog
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.outcomes import PartitionOutcome, SchemaChange, Status
+from etl_assets.outcomes import CheckResult, PartitionOutcome, Status
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.decisions import Decision, standing_decisions
 from etl_assets.warehouse.errors import told_plainly
-from etl_assets.warehouse.evolution import Evolution, Plan
+from etl_assets.warehouse.evolution import Evolution
+from etl_assets.warehouse.group_commit import WithheldLateError, commit_together
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.marts import MartResult, pending_marts, rebuild_mart
-from etl_assets.warehouse.outcomes import failed_entry, settled_outcomes
+from etl_assets.warehouse.outcomes import failed_entry, loaded_outcomes, settled_outcomes
 from etl_assets.warehouse.rollback import Rollback, RolledBack, roll_back
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.schema_changes import log_changes
@@ -53,7 +55,7 @@ class Session:
         """The connection, for reading within the session."""
         return self._connection
 
-    def commit(self, request: CommitRequest) -> CommitResult:
+    def commit(self, request: CommitRequest, judge: Judge | None = None) -> CommitResult:
         """Commit a partition, or nothing of it.
 
         That is its rows, quarantine rows, load-log row, watermark, touched dates and status.
@@ -62,15 +64,18 @@ class Session:
             StorageFullError: If the disk is full.
             WarehouseError: If the partition cannot be committed; nothing of it was.
         """
-        return self.commit_group([request])[0]
+        return self.commit_group([request], judge)[0]
 
-    def commit_group(self, requests: Sequence[CommitRequest]) -> list[CommitResult]:
+    def commit_group(
+        self, requests: Sequence[CommitRequest], judge: Judge | None = None
+    ) -> list[CommitResult]:
         """Commit some partitions in one transaction, or nothing of any; see `commit`.
 
         One that is withheld is recorded as such and keeps no other one back.
 
         Args:
             requests: The partitions, in the order in which they are to be committed.
+            judge: Audits them against the warehouse, within the transaction; the tables of their streams exist then.
 
         Raises:
             StorageFullError: If the disk is full.
@@ -79,77 +84,18 @@ class Session:
         requests = list(requests)
         while True:
             try:
-                results, layouts = self._commit_once(requests)
+                with self._writing(f"commit {_named(requests)}"):
+                    results, layouts = commit_together(
+                        self._connection, self._ledger, self._evolution, self._layouts, requests, judge
+                    )
                 break
-            except _WithheldLateError as late:
-                requests[late.place] = replace(
-                    requests[late.place], verdict=Status.WITHHELD, message=late.message
-                )
+            except WithheldLateError as late:
+                requests[late.place] = late.request
         self._layouts |= layouts
         for request, result in zip(requests, results, strict=True):
             _log_commit(request, result)
             log_changes(request.stream, request.partition, result.schema_changes, request.run_id)
         return results
-
-    def _commit_once(
-        self, requests: Sequence[CommitRequest]
-    ) -> tuple[list[CommitResult], dict[str, TableLayout]]:
-        """Commit partitions in one transaction; give the results, and the layouts of the tables."""
-        with self._writing(f"commit {_named(requests)}"):
-            plans = self._plans(requests)
-            layouts, changed = self._tables_of(plans)
-            results = []
-            for place, plan in enumerate(plans):
-                layout, of_table = layouts[plan.request.stream.id], changed.pop(plan.request.stream.id, ())
-                result = commit_partition(self._connection, self._ledger, layout, plan.request, of_table)
-                if plan.alters and result.status is Status.WITHHELD:
-                    # The table was altered for rows that will not be in it.
-                    raise _WithheldLateError(place, result.message)
-                changes = of_table + plan.changes
-                results.append(replace(result, warnings=plan.request.warnings, schema_changes=changes))
-        return results, layouts
-
-    def _plans(self, requests: Sequence[CommitRequest]) -> list[Plan]:
-        """Look at the fields of all partitions, each as if those before it were committed."""
-        versions: dict[tuple[str, date], tuple[str, str]] = {}
-        plans = []
-        for request in requests:
-            stream, own = request.stream, (request.contract_version, request.code_version)
-            known = self._ledger.newest_day(stream.source.name, stream.name)
-            earlier = {day for name, day in versions if name == stream.id} | ({known} if known else set())
-            newest, alike = max(earlier, default=None), True
-            if newest is not None and (stream.id, newest) not in versions:
-                last = self._ledger.last_load(stream.source.name, stream.name, newest)
-                alike = last is not None and (last.contract_version, last.code_version) == own
-            plans.append(self._evolution.plan(request, newest, newest_is_alike=alike))
-            if request.verdict.is_published and request.counts.staged:
-                versions[stream.id, request.partition] = own
-        return plans
-
-    def _tables_of(
-        self, plans: Sequence[Plan]
-    ) -> tuple[dict[str, TableLayout], dict[str, tuple[SchemaChange, ...]]]:
-        """Settle the tables of all partitions, before a row of any is written; give what contracts changed as well."""
-        layouts: dict[str, TableLayout] = {}
-        changed: dict[str, tuple[SchemaChange, ...]] = {}
-        altered = {plan.request.stream.id for plan in plans if plan.alters}
-        for plan in plans:
-            stream = plan.request.stream
-            if stream.id in layouts:
-                continue
-            known = self._layouts.get(stream.id)
-            if known is not None and stream.id not in altered:
-                layouts[stream.id] = known
-            else:
-                layouts[stream.id], changed[stream.id] = self._settled_table(
-                    stream, plan.request.partition, plan.request.run_id, plan.request.loaded_at
-                )
-        return layouts, changed
-
-    def _settled_table(
-        self, stream: Stream, day: date, run_id: str, at: datetime
-    ) -> tuple[TableLayout, tuple[SchemaChange, ...]]:
-        return self._evolution.settle_table(stream, day, run_id=run_id, at=naive_utc(at))
 
     def record_failures(self, outcomes: Iterable[PartitionOutcome], run_id: str, at: datetime) -> None:
         """Record failed attempts as their partitions' last outcome; rows published before stay.
@@ -205,7 +151,7 @@ class Session:
             done = []
             for each in rollbacks:
                 day = min(each.cut.changed, default=at.date())
-                layout, _ = self._settled_table(each.stream, day, run_id, at)
+                layout, _ = self._evolution.settle_table(each.stream, day, run_id=run_id, at=naive_utc(at))
                 done.append(roll_back(self._connection, layout, each, run_id, naive_utc(at)))
         self._ledger.forget()
         for result in done:
@@ -219,6 +165,57 @@ class Session:
                 dates=len(result.touched_dates),
             )
         return done
+
+    def evaluate_checks(
+        self,
+        stream: Stream,
+        days: Sequence[date],
+        evaluate: Callable[
+            [duckdb.DuckDBPyConnection, Sequence[date]], Mapping[date, tuple[CheckResult, ...]]
+        ],
+        run_id: str,
+        at: datetime,
+    ) -> dict[date, PartitionOutcome]:
+        """Evaluate checks of loaded days and record what they say; nothing else is written.
+
+        Args:
+            stream: The stream.
+            days: The days; those never loaded are left out.
+            evaluate: Gives the results of the loaded ones.
+            run_id: The run.
+            at: When; aware.
+
+        Returns:
+            What the last load of each day brought, with the results.
+
+        Raises:
+            WarehouseError: If they cannot be evaluated.
+        """
+        with self._writing(f"check {stream.id}"):
+            loaded = loaded_outcomes(self._connection, stream.id, days)
+            results = evaluate(self._connection, list(loaded))
+            record_checks(
+                self._connection,
+                [
+                    CheckedPartition(stream.source.name, stream.name, day, found, None, run_id, naive_utc(at))
+                    for day, found in results.items()
+                ],
+            )
+        return {day: replace(outcome, checks=results.get(day, ())) for day, outcome in loaded.items()}
+
+    def record_check(
+        self, stream: Stream, partition: date, result: CheckResult, run_id: str, at: datetime
+    ) -> None:
+        """Record what a check says that was evaluated outside a commit.
+
+        Raises:
+            WarehouseError: If it cannot be written.
+        """
+        with self._writing(f"record the check {result.check}"):
+            entry = CheckedPartition(
+                stream.source.name, stream.name, partition, (result,), None, run_id, naive_utc(at)
+            )
+            record_checks(self._connection, [entry])
 
     def rebuild_mart(self, mart: Mart, run_id: str, at: datetime, *, full: bool = False) -> MartResult:
         """Rebuild a mart for the business dates that loads have touched since its last build.
@@ -277,15 +274,6 @@ class Session:
             self._ledger.forget()
             self._evolution.forget()
             raise
-
-
-class _WithheldLateError(Exception):
-    """A partition was withheld after its table had been altered for it: all begins anew without its rows."""
-
-    def __init__(self, place: int, message: str) -> None:
-        super().__init__(message)
-        self.place = place
-        self.message = message
 
 
 def _named(requests: Sequence[CommitRequest]) -> str:

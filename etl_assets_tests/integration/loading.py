@@ -46,7 +46,7 @@ def load(
     """
     catalogue = discover_streams()
     stream = catalogue[stream_id]
-    environment = Environment.of(settings, catalogue.code_versions)
+    environment = Environment.of(settings, catalogue.code_versions, streams=catalogue)
     with closing(environment.open_source(stream.source)) as client:
         pipeline = PartitionPipeline(
             environment=environment,

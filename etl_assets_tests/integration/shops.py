@@ -31,6 +31,7 @@ class ScriptedShop:
         hollow: Days without any rows, by stream and day.
         added: Fields that the orders of a day have beside the usual ones.
         dropped: Fields that the orders of a day lack.
+        anonymous: Days of order lines on which no customer is known.
     """
 
     inner: Shop
@@ -40,6 +41,7 @@ class ScriptedShop:
     hollow: set[tuple[str, date]] = field(default_factory=set)
     added: dict[date, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[date, set[str]] = field(default_factory=dict)
+    anonymous: set[date] = field(default_factory=set)
 
     @property
     def label(self) -> str:
@@ -52,6 +54,8 @@ class ScriptedShop:
         if (LINES, day) in self.hollow:
             return LinePage(b"", 0, None)
         page = self.inner.lines(start, end, cursor, limit, now)
+        if day in self.anonymous:
+            page = _without_customers(page)
         return _spoil(page) if day in self.spoiled else page
 
     def count_lines(self, start: int, end: int, now: int) -> int:
@@ -89,6 +93,11 @@ class ScriptedShop:
             self.failures[stream, day] -= 1
             raise EtlError("broken by script")
         return day
+
+
+def _without_customers(page: LinePage) -> LinePage:
+    records = [record | {"customer_id": None} for record in orjson.loads(b"[" + page.body + b"]")]
+    return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)
 
 
 def _spoil(page: LinePage) -> LinePage:

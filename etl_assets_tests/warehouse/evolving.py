@@ -27,7 +27,7 @@ from etl_assets.streams.observed import (
     text_of,
 )
 from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.database import Session
 from etl_assets_tests.warehouse.samples import Row, Stager
 

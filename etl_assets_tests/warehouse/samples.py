@@ -34,7 +34,7 @@ from etl_assets.streams.base import (
     WindowParameters,
 )
 from etl_assets.streams.contract import arrow_schema
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 
 LOADED_AT = datetime(2025, 6, 1, 12, tzinfo=UTC)
 FIRST_DAY = date(2025, 1, 1)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from etl_assets.observability.logging import configure_logging
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.database import Warehouse
 from etl_assets_tests.warehouse.samples import LINES, ORDERS, Stager, at, line, order, select
 

@@ -122,7 +122,7 @@ def test_an_empty_answer_does_not_wipe_a_day(session: Session, stager: Stager) -
     assert result.load_id is None
     after = everything(session.connection)
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"etl.partitions"}
+    assert changed == {"etl.partitions", "etl.check_results"}
     assert select(
         session.connection, "SELECT status, loaded_rows, published_at IS NOT NULL FROM etl.partitions"
     ) == [("withheld", 2, True)]

@@ -4,15 +4,24 @@ import pandas as pd
 
 from etl_assets.streams import parse
 from etl_assets.streams.base import (
+    Agreement,
+    Categories,
     Contract,
     Count,
     Cursor,
     Decimal3,
     Field,
+    ForeignKey,
+    Freshness,
+    MeanDrift,
+    NullShare,
+    Outliers,
     ReplacePartition,
     Rest,
     Stream,
     Timestamp,
+    UniqueInTable,
+    Volume,
     WindowParameters,
     rule,
 )
@@ -79,4 +88,31 @@ STREAM = Stream(
     write=ReplacePartition(),
     window_column="invoiced_at",
     business_date="invoiced_at",
+    # Thresholds as the retail year asks for them: see docs/audits.md.
+    audits=(
+        Volume(),
+        NullShare("customer_id", maximum=0.95, severity="withhold"),
+        NullShare("description", maximum=0.5, severity="withhold"),
+        Categories("country", drift=2.0),
+        Outliers("unit_price", maximum_share=0.03),
+        MeanDrift("unit_price", factor=4.0, severity="withhold"),
+        # On some days wholesale customers buy hundreds, on others all buy single pieces.
+        MeanDrift("quantity", factor=6.0),
+        UniqueInTable("line_id", severity="withhold"),
+        # A customer who left between two snapshots is never seen in one.
+        ForeignKey(
+            "customer_id", references="shop/customers", key="customer_id", maximum_share=0.10, grace_days=1
+        ),
+        # Orders are found when they settle, three days after they were made at the latest.
+        Agreement(
+            key="invoice_no",
+            total="amount",
+            stream="shop/orders",
+            stream_key="order_id",
+            stream_total="total_amount",
+            tolerance=0.01,
+            stream_late_days=3,
+        ),
+        Freshness(),
+    ),
 )

@@ -7,15 +7,21 @@ import pandas as pd
 
 from etl_assets.streams import parse
 from etl_assets.streams.base import (
+    Agreement,
+    Categories,
     Contract,
     Date,
     Decimal2,
     Field,
+    Freshness,
     LinkHeader,
+    MeanDrift,
     Merge,
+    NullShare,
     Rest,
     Stream,
     Timestamp,
+    Volume,
     WindowParameters,
     row_rule,
 )
@@ -85,4 +91,23 @@ STREAM = Stream(
     write=Merge(key="order_id", version="updated_at"),
     window_column="updated_at",
     business_date="created_at",
+    # Thresholds as the retail year asks for them: see docs/audits.md.
+    audits=(
+        # Few orders settle on the day after a holiday.
+        Volume(threshold=8.0),
+        NullShare("customer_id", maximum=0.95, severity="withhold"),
+        Categories("currency", expected=("GBP",), maximum_unexpected=0.05, severity="withhold"),
+        # A day of refunds has a mean far below the usual one.
+        MeanDrift("total_amount", factor=20.0),
+        Agreement(
+            key="order_id",
+            total="total_amount",
+            stream="shop/order_lines",
+            stream_key="invoice_no",
+            stream_total="amount",
+            tolerance=0.01,
+            late_days=3,
+        ),
+        Freshness(),
+    ),
 )

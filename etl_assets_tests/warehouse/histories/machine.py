@@ -24,7 +24,8 @@ from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import Status
 from etl_assets.streams.base import SchemaPolicy
 from etl_assets.streams.observed import Kind, kinds_of, text_of
-from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
+from etl_assets.warehouse.commit import commit_partition
+from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.past_loads import Target, cut_of

@@ -1,0 +1,119 @@
+"""The account of checks: their results, and the numbers of published days that later days are compared with.
+
+What belongs here: writing and reading these two tables within someone else's transaction. What does not: evaluating
+checks (`etl_assets.quality`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+from etl_assets.outcomes import CheckResult
+from etl_assets.warehouse.ledger import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPartition:
+    """What is to be recorded of one partition.
+
+    Attributes:
+        source: Source of the stream.
+        stream: Name of the stream.
+        partition: The day.
+        results: What its checks say.
+        statistics: Its numbers, if it was published; None keeps those of its last publication.
+        run_id: The run.
+        at: When; naive UTC.
+    """
+
+    source: str
+    stream: str
+    partition: date
+    results: tuple[CheckResult, ...]
+    statistics: Mapping[str, Any] | None
+    run_id: str
+    at: datetime
+
+
+def record_checks(connection: duckdb.DuckDBPyConnection, partitions: Sequence[CheckedPartition]) -> None:
+    """Write the results and numbers of some partitions."""
+    rows = [
+        (
+            one.source,
+            one.stream,
+            one.partition,
+            result.check,
+            result.kind,
+            "withhold" if result.withholds else "warn",
+            result.passed,
+            result.message,
+            as_json(result.numbers),
+            one.run_id,
+            one.at,
+        )
+        for one in partitions
+        for result in one.results
+    ]
+    if rows:
+        _insert(connection, "etl.check_results", _RESULT_TYPES, rows)
+    published = [one for one in partitions if one.statistics is not None]
+    if not published:
+        return
+    for source, stream in {(one.source, one.stream) for one in published}:
+        days = [one.partition for one in published if (one.source, one.stream) == (source, stream)]
+        connection.execute(
+            "DELETE FROM etl.partition_statistics WHERE source = ? AND stream = ? "
+            "AND partition IN (SELECT unnest(CAST(? AS DATE[])))",
+            [source, stream, days],
+        )
+    _insert(
+        connection,
+        "etl.partition_statistics",
+        _STATISTICS_TYPES,
+        [
+            (one.source, one.stream, one.partition, as_json(dict(one.statistics or {})), one.run_id, one.at)
+            for one in published
+        ],
+    )
+
+
+def results_of_run(
+    connection: duckdb.DuckDBPyConnection, stream_id: str, run_id: str
+) -> dict[date, tuple[CheckResult, ...]]:
+    """Give what the checks of a stream said in a run, by day; the last time counts. Samples are not kept."""
+    source, _, stream = stream_id.partition("/")
+    found = connection.execute(
+        "SELECT partition, check_name, kind, passed, severity = 'withhold', message, numbers FROM etl.check_results "
+        "WHERE source = ? AND stream = ? AND run_id = ? "
+        "QUALIFY row_number() OVER (PARTITION BY partition, check_name ORDER BY evaluated_at DESC) = 1 "
+        "ORDER BY partition, check_name",
+        [source, stream, run_id],
+    ).fetchall()
+    results: dict[date, tuple[CheckResult, ...]] = {}
+    for day, check, kind, passed, withholds, message, numbers in found:
+        result = CheckResult(check, kind, passed, withholds, message, json.loads(numbers))
+        results[day] = (*results.get(day, ()), result)
+    return results
+
+
+_RESULT_TYPES = ("VARCHAR", "VARCHAR", "DATE", *("VARCHAR",) * 3, "BOOLEAN", *("VARCHAR",) * 3, "TIMESTAMP")
+_STATISTICS_TYPES = ("VARCHAR", "VARCHAR", "DATE", "VARCHAR", "VARCHAR", "TIMESTAMP")
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    types: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Insert rows in one statement, column by column: a statement for each would cost more than the rows do."""
+    picked = ", ".join(f"unnest(CAST(? AS {sql_type}[]))" for sql_type in types)
+    connection.execute(
+        f"INSERT INTO {table} SELECT {picked}", [list(column) for column in zip(*rows, strict=True)]
+    )

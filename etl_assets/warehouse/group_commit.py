@@ -1,0 +1,133 @@
+"""Some partitions in one transaction: their fields looked at, their tables settled, audited, then committed one by one.
+
+What belongs here: that order. What does not: the transaction itself (`session`), and the commit of one partition
+(`commit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+import duckdb
+
+from etl_assets.outcomes import SchemaChange, Status
+from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.commit import commit_partition
+from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
+from etl_assets.warehouse.evolution import Evolution, Plan
+from etl_assets.warehouse.ledger import Ledger
+from etl_assets.warehouse.schema import TableLayout
+from etl_assets.warehouse.transaction import naive_utc
+
+
+class WithheldLateError(Exception):
+    """A partition was withheld after its table had been altered for it: all begins anew without its rows.
+
+    Args:
+        place: The partition's place among the requests.
+        request: What is to be asked for in its stead.
+    """
+
+    def __init__(self, place: int, request: CommitRequest) -> None:
+        super().__init__(request.what)
+        self.place = place
+        self.request = request
+
+
+def commit_together(
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    evolution: Evolution,
+    known_layouts: Mapping[str, TableLayout],
+    requests: Sequence[CommitRequest],
+    judge: Judge | None,
+) -> tuple[list[CommitResult], dict[str, TableLayout]]:
+    """Commit partitions within an open transaction.
+
+    Args:
+        connection: The warehouse.
+        ledger: The session's bookkeeping.
+        evolution: The schemas of the session's streams.
+        known_layouts: Layouts of tables that were settled before, by stream id.
+        requests: The partitions, in the order in which they are to be committed.
+        judge: Audits them; the tables of their streams exist then.
+
+    Returns:
+        The results, and the layouts of all their tables.
+
+    Raises:
+        WithheldLateError: If all has to begin anew.
+        WarehouseError: If one of the partitions cannot be committed.
+    """
+    plans = _plans(ledger, evolution, requests)
+    layouts, changed = _tables_of(evolution, known_layouts, plans)
+    planned = [plan.request for plan in plans]
+    judged = judge(connection, planned) if judge else planned
+    results = []
+    for place, (plan, request) in enumerate(zip(plans, judged, strict=True)):
+        layout, of_table = layouts[request.stream.id], changed.pop(request.stream.id, ())
+        result = commit_partition(connection, ledger, layout, request, of_table)
+        if plan.alters and result.status is Status.WITHHELD:
+            # The table was altered for rows that will not be in it. What the audits say is said again.
+            message = requests[place].message if request.verdict is Status.WITHHELD else result.message
+            raise WithheldLateError(place, replace(requests[place], verdict=Status.WITHHELD, message=message))
+        changes = of_table + plan.changes
+        results.append(replace(result, warnings=request.warnings, schema_changes=changes))
+    record_checks(connection, [_checked(*pair) for pair in zip(judged, results, strict=True)])
+    return results, layouts
+
+
+def _plans(ledger: Ledger, evolution: Evolution, requests: Sequence[CommitRequest]) -> list[Plan]:
+    """Look at the fields of all partitions, each as if those before it were committed."""
+    versions: dict[tuple[str, date], tuple[str, str]] = {}
+    plans = []
+    for request in requests:
+        stream, own = request.stream, (request.contract_version, request.code_version)
+        known = ledger.newest_day(stream.source.name, stream.name)
+        earlier = {day for name, day in versions if name == stream.id} | ({known} if known else set())
+        newest, alike = max(earlier, default=None), True
+        if newest is not None and (stream.id, newest) not in versions:
+            last = ledger.last_load(stream.source.name, stream.name, newest)
+            alike = last is not None and (last.contract_version, last.code_version) == own
+        plans.append(evolution.plan(request, newest, newest_is_alike=alike))
+        if request.verdict.is_published and request.counts.staged:
+            versions[stream.id, request.partition] = own
+    return plans
+
+
+def _tables_of(
+    evolution: Evolution, known_layouts: Mapping[str, TableLayout], plans: Sequence[Plan]
+) -> tuple[dict[str, TableLayout], dict[str, tuple[SchemaChange, ...]]]:
+    """Settle the tables of all partitions, before a row of any is written; give what contracts changed as well."""
+    layouts: dict[str, TableLayout] = {}
+    changed: dict[str, tuple[SchemaChange, ...]] = {}
+    altered = {plan.request.stream.id for plan in plans if plan.alters}
+    for plan in plans:
+        stream = plan.request.stream
+        if stream.id in layouts:
+            continue
+        known = known_layouts.get(stream.id)
+        if known is not None and stream.id not in altered:
+            layouts[stream.id] = known
+        else:
+            layouts[stream.id], changed[stream.id] = evolution.settle_table(
+                stream,
+                plan.request.partition,
+                run_id=plan.request.run_id,
+                at=naive_utc(plan.request.loaded_at),
+            )
+    return layouts, changed
+
+
+def _checked(request: CommitRequest, result: CommitResult) -> CheckedPartition:
+    return CheckedPartition(
+        source=request.stream.source.name,
+        stream=request.stream.name,
+        partition=request.partition,
+        results=result.checks,
+        statistics=request.statistics if result.status.is_published else None,
+        run_id=request.run_id,
+        at=naive_utc(request.loaded_at),
+    )
