@@ -28,7 +28,7 @@ class ScriptedShop:
         failures: How many more times a day is answered with an error that may pass, by stream and day.
         spoiled: Days of order lines on which every fifth price is negative.
         hollow: Days without any rows, by stream and day.
-        anonymous: Days of order lines on which no customer is known.
+        nameless: Days of order lines on which no article has a description.
     """
 
     inner: Shop
@@ -36,7 +36,7 @@ class ScriptedShop:
     failures: dict[tuple[str, date], int] = field(default_factory=dict)
     spoiled: set[date] = field(default_factory=set)
     hollow: set[tuple[str, date]] = field(default_factory=set)
-    anonymous: set[date] = field(default_factory=set)
+    nameless: set[date] = field(default_factory=set)
 
     @property
     def label(self) -> str:
@@ -49,8 +49,8 @@ class ScriptedShop:
         if (LINES, day) in self.hollow:
             return LinePage(b"", 0, None)
         page = self.inner.lines(start, end, cursor, limit, now)
-        if day in self.anonymous:
-            page = _without_customers(page)
+        if day in self.nameless:
+            page = _without_descriptions(page)
         return _spoil(page) if day in self.spoiled else page
 
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
@@ -79,8 +79,8 @@ class ScriptedShop:
         return day
 
 
-def _without_customers(page: LinePage) -> LinePage:
-    records = [record | {"customer_id": None} for record in orjson.loads(b"[" + page.body + b"]")]
+def _without_descriptions(page: LinePage) -> LinePage:
+    records = [record | {"description": None} for record in orjson.loads(b"[" + page.body + b"]")]
     return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)
 
 
