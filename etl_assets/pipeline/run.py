@@ -66,26 +66,28 @@ class _Group:
 
     def begin(self, day: date) -> None:
         """Note that a day is being prepared."""
-        self.begun.append(day)
+        if self.in_order:
+            self.begun.append(day)
 
     def sort_out(self, prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         """Take in what has been prepared; give what is to be settled now, failures at once and the others in groups."""
         arrived = sorted(prepared, key=lambda one: one.day)
         self.since = self.since if self.waiting else time.monotonic()
-        self.held |= {one.day: one for one in arrived if one.failure is None}
+        good = [one for one in arrived if one.failure is None]
         failed = [one for one in arrived if one.failure is not None]
-        for one in failed:
-            self.begun.remove(one.day)
-        for day in list(self.begun):
-            if day in self.held:
-                self.begun.remove(day)
-                self.waiting.append(self.held.pop(day))
-            elif self.in_order:
-                break
+        self.waiting += self._in_order(good, failed) if self.in_order else good
         if failed:
             yield failed
         while self.is_due:
             yield self.take()
+
+    def _in_order(self, good: list[Prepared], failed: list[Prepared]) -> Iterator[Prepared]:
+        """Hold back what was begun after a day that is still being prepared; give what need not wait any more."""
+        self.held |= {one.day: one for one in good}
+        for one in failed:
+            self.begun.remove(one.day)
+        while self.begun and self.begun[0] in self.held:
+            yield self.held.pop(self.begun.pop(0))
 
     @property
     def is_due(self) -> bool:

@@ -31,7 +31,7 @@ class ScriptedShop:
         hollow: Days without any rows, by stream and day.
         added: Fields that the orders of a day have beside the usual ones.
         dropped: Fields that the orders of a day lack.
-        anonymous: Days of order lines on which no customer is known.
+        nameless: Days of order lines on which no article has a description.
     """
 
     inner: Shop
@@ -41,7 +41,7 @@ class ScriptedShop:
     hollow: set[tuple[str, date]] = field(default_factory=set)
     added: dict[date, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[date, set[str]] = field(default_factory=dict)
-    anonymous: set[date] = field(default_factory=set)
+    nameless: set[date] = field(default_factory=set)
 
     @property
     def label(self) -> str:
@@ -54,8 +54,8 @@ class ScriptedShop:
         if (LINES, day) in self.hollow:
             return LinePage(b"", 0, None)
         page = self.inner.lines(start, end, cursor, limit, now)
-        if day in self.anonymous:
-            page = _without_customers(page)
+        if day in self.nameless:
+            page = _without_descriptions(page)
         return _spoil(page) if day in self.spoiled else page
 
     def count_lines(self, start: int, end: int, now: int) -> int:
@@ -95,8 +95,8 @@ class ScriptedShop:
         return day
 
 
-def _without_customers(page: LinePage) -> LinePage:
-    records = [record | {"customer_id": None} for record in orjson.loads(b"[" + page.body + b"]")]
+def _without_descriptions(page: LinePage) -> LinePage:
+    records = [record | {"description": None} for record in orjson.loads(b"[" + page.body + b"]")]
     return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)
 
 

@@ -17,7 +17,7 @@ from etl_assets.cli.deliveries import demo_deliveries
 from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.failures import FailureClass, WarehouseBusyError, WarehouseError
 from etl_assets.observability.progress import SilentReporter
-from etl_assets.outcomes import Counts, PartitionOutcome, Status
+from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
@@ -452,3 +452,26 @@ def test_groups_are_bounded_by_partitions_and_rows(rows: list[int], groups: list
     while group.waiting:
         taken.append(len(group.take()))
     assert taken == groups
+
+
+def test_days_wait_for_those_begun_before_where_an_audit_looks_back() -> None:
+    group = _Group(in_order=True)
+    for number in range(5):
+        group.begin(FIRST + timedelta(days=number))
+
+    def settled(*numbers: int, failed: bool = False) -> list[int]:
+        arrived = [with_rows(number, 1) for number in numbers]
+        if failed:
+            for one in arrived:
+                one.failure = FailureRecord("extract", FailureClass.PERMANENT, "EtlError", "broken")
+        told = [(one.day - FIRST).days for ready in group.sort_out(arrived) for one in ready]
+        return told or [(one.day - FIRST).days for one in group.take()]
+
+    assert settled(1, 2) == []
+    assert settled(4) == []
+    assert sorted((day - FIRST).days for day in group.held) == [1, 2, 4]
+    assert settled(0, failed=True) == [0], "a failure is told at once, and holds nobody back any more"
+    assert [(one.day - FIRST).days for one in group.take()] == [1, 2]
+    assert settled(3) == [3, 4]
+    assert group.begun == []
+    assert group.held == {}
