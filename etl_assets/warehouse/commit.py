@@ -139,7 +139,7 @@ def commit_partition(
         try:
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
-            return _withhold(connection, ledger, request, refusal.message)
+            return _withhold(connection, ledger, request, refusal.message, type(refusal))
     _record_quarantine(connection, request, published=True)
     _record_failed_items(connection, request, published=True)
     counts = replace(
@@ -195,11 +195,16 @@ def _already_loaded(load: Load, ledger: Ledger, request: CommitRequest) -> Appli
 
 
 def _withhold(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, request: CommitRequest, message: str
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    request: CommitRequest,
+    message: str,
+    kind: type[PartitionWithheld] = PartitionWithheld,
 ) -> CommitResult:
     _record_quarantine(connection, request, published=False)
     _record_failed_items(connection, request, published=False)
-    ledger.record_outcome(_outcome(request, Status.WITHHELD, request.counts, message))
+    outcome = _outcome(request, Status.WITHHELD, request.counts, message)
+    ledger.record_outcome(replace(outcome, error_type=kind.__name__))
     return CommitResult(Status.WITHHELD, request.counts, message, None, (), unchanged_content=False)
 
 
