@@ -70,14 +70,16 @@ class Outbox:
 
     Args:
         path: The file; it and its folder are made on first use.
+        at: The time, where the file is new; now by default.
 
     Raises:
         OutboxError: If it cannot be opened, or is damaged.
         StorageFullError: If the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, at: datetime | None = None) -> None:
         self._path = path
+        self._at = at or datetime.now(UTC)
         with self._told_plainly():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Transactions are ours to begin; Python's own would begin with a mere read lock.
@@ -122,7 +124,7 @@ class Outbox:
                     self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {len(_STEPS)}")
             if version == 0:
-                self.set_cursor("begun", "", datetime.now(UTC))
+                self.set_cursor("begun", "", self._at)
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -180,7 +182,7 @@ class Outbox:
     def begun_at(self) -> datetime:
         """Give when the outbox was made; what lies long before is nobody's news."""
         found = self.row("SELECT at FROM cursors WHERE name = 'begun'")
-        return moment(found["at"]) if found else datetime.now(UTC)
+        return moment(found["at"]) if found else self._at
 
     def beat(self, name: str, at: datetime, said: str = "") -> None:
         """Note that something is alive, and what it had to say."""

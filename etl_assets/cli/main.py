@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from etl_assets.cli.alerts import alerts
 from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
 from etl_assets.cli.doctor import doctor
@@ -21,6 +22,7 @@ from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
+from etl_assets.cli.watchdog import watchdog
 from etl_assets.failures import ConfigurationError, EtlError, describe_unexpected, is_disk_full
 from etl_assets.settings import VARIABLES
 
@@ -69,8 +71,9 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (demo, source, plan, backfill, retry_failed, status, query, doctor, ui):
+for command in (demo, source, plan, backfill, retry_failed, status, query, doctor, watchdog, ui):
     app.command()(command)
+app.add_typer(alerts)
 
 
 def main() -> None:
