@@ -163,7 +163,12 @@ def tick(
             scene.now,
             seconds=delivering_seconds,
         )
-        scene.outbox.beat(beat, scene.now)
+        with scene.outbox.transaction():
+            # Together: each commit waits for the disk, and most ticks have nothing else to write.
+            scene.outbox.beat(beat, scene.now)
+            for watcher in watchers:
+                if watcher.name not in failed:
+                    scene.outbox.beat(f"watcher {watcher.name}", scene.now)
         _tidy(scene)
         return Tick(new, written, sent, failed)
 
@@ -198,7 +203,6 @@ def _look(scene: Scene, watchers: Sequence[Watcher]) -> tuple[int, dict[str, str
             log.warning("alert_watcher_failed", watcher=watcher.name, reason=failed[watcher.name])
             blind += _blind(scene, watcher.name, failed[watcher.name])
             continue
-        scene.outbox.beat(f"watcher {watcher.name}", scene.now)
         blind += [condition for condition in report.conditions if condition.kind is Kind.ALERTS_STOPPED]
         new += write_down(scene.outbox, watcher.name, report, scene.now)
     new += write_down(

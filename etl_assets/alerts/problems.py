@@ -104,9 +104,17 @@ def write_down(outbox: Outbox, watcher: str, report: Report, now: datetime) -> i
     Returns:
         How many conditions were new, or had happened again.
     """
+    if not (report.conditions or report.complete or report.resolved or report.cursor is not None):
+        return 0
     with outbox.transaction():
-        new = sum(_note(outbox, condition, now) for condition in report.conditions)
-        _absorb(outbox, report.conditions, now)
+        open_refs = _open_refs(outbox)
+        new = [
+            condition
+            for condition in report.conditions
+            # Most of what lasts is known already.
+            if open_refs.get(condition.fingerprint) != condition.ref and _note(outbox, condition, now)
+        ]
+        _absorb(outbox, new, now)
         for kind in report.complete:
             _end_all_but(
                 outbox, kind, {each.fingerprint for each in report.conditions if each.kind is kind}, now
@@ -115,30 +123,35 @@ def write_down(outbox: Outbox, watcher: str, report: Report, now: datetime) -> i
             _resolve(outbox, resolution, now)
         if report.cursor is not None:
             outbox.set_cursor(watcher, report.cursor, now)
-        if report.conditions or report.complete or report.resolved:
-            _close_finished(outbox, now)
-    return new
+        _close_finished(outbox, now)
+    return len(new)
 
 
-def _note(outbox: Outbox, condition: Condition, now: datetime) -> int:
+def _open_refs(outbox: Outbox) -> dict[str, str]:
+    return {
+        row["fingerprint"]: row["ref"]
+        for row in outbox.rows("SELECT fingerprint, ref FROM occurrences WHERE state = 'open'")
+    }
+
+
+def _note(outbox: Outbox, condition: Condition, now: datetime) -> bool:
+    """Write a condition down; false if it was counted before."""
     known = outbox.row(
-        "SELECT id, problem_id, ref FROM occurrences WHERE fingerprint = ? AND state = 'open'",
+        "SELECT id, problem_id FROM occurrences WHERE fingerprint = ? AND state = 'open'",
         condition.fingerprint,
     )
-    if known is not None and known["ref"] == condition.ref:
-        return 0
     # A happening is counted once, however often it is read; also after it was over.
     if not outbox.run(
         "INSERT OR IGNORE INTO seen (ref, at) VALUES (?, ?)",
         fingerprint(condition.fingerprint, condition.ref),
         stamp(now),
     ):
-        return 0
+        return False
     if _is_absorbed(outbox, condition):
-        return 0
+        return False
     if known is not None:
         _again(outbox, known, condition)
-        return 1
+        return True
     problem_id = _problem_of(outbox, condition, now)
     outbox.run(
         "INSERT INTO occurrences (fingerprint, problem_id, kind, subject, key, ref, severity, at, written_at, times, "
@@ -154,7 +167,7 @@ def _note(outbox: Outbox, condition: Condition, now: datetime) -> int:
         ),
         *(condition.how_severe.value, stamp(condition.at), stamp(now), *_told(condition)),
     )
-    return 1
+    return True
 
 
 def _told(condition: Condition) -> tuple[str, str, str, int | None, str, str]:
