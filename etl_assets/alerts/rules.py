@@ -6,6 +6,7 @@ and secrets, which stand in environment variables that the file names.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
@@ -52,6 +53,24 @@ def _zone(value: Any) -> str:
     return str(value)
 
 
+_SENDER = re.compile(r"^(?:[^<>\r\n]+ <)?[^@\s<>,]+@[^@\s<>,]+>?$")
+_MENTION = re.compile(r"^(<(@|!subteam\^)[A-Z0-9]+>|<!(here|channel)>)$")
+
+
+def _sender(value: Any) -> str:
+    if not _SENDER.match(_text(value)) or value.count("<") != value.count(">"):
+        raise ValueError("must be an e-mail address, or a name and <address>")
+    return str(value)
+
+
+def _mention(value: Any) -> str:
+    if not _MENTION.match(_text(value)):
+        raise ValueError(
+            "must be <@U...>, <!subteam^S...>, <!here> or <!channel>, with Slack's own identifier"
+        )
+    return str(value)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -69,7 +88,7 @@ class EmailRules(_Strict):
 
     kind: Literal["email"]
     server: VariableName = SMTP_VARIABLE
-    sender: str = Field(alias="from", pattern=r"^[^@\s<>,]+@[^@\s<>,]+$|^[^<>\r\n]+ <[^@\s<>,]+@[^@\s<>,]+>$")
+    sender: Annotated[str, BeforeValidator(_sender)] = Field(alias="from")
     to: Names = ()
     to_owner: bool = False
     timeout: float = Field(default=10, gt=0, le=30)
@@ -100,7 +119,7 @@ ChannelRules = Annotated[SlackRules | EmailRules | AppriseRules, Field(discrimin
 class Owner(_Strict):
     """How an owner is reached."""
 
-    slack: str = Field(default="", pattern=r"^(<(@|!subteam\^)[A-Z0-9]+>|<!(here|channel)>)?$")
+    slack: Annotated[str, BeforeValidator(_mention)] = ""
     email: Names = ()
 
 
@@ -237,6 +256,10 @@ def _first(error: Exception) -> str:
 def _said(error: ValidationError) -> str:
     """Say the first problem: where, and what must be there."""
     found = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part) for part in found["loc"] if part not in ("slack", "email", "apprise"))
+    parts = list(found["loc"])
+    if parts[:1] == ["channels"]:
+        # Pydantic puts the kind of a channel between its name and its field.
+        del parts[2:3]
+    place = ".".join(str(part) for part in parts)
     message = found["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

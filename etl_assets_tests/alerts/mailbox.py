@@ -31,6 +31,7 @@ class Mailbox:
 
     Attributes:
         port: Where it listens.
+        is_tls: Whether it speaks TLS from the start.
         mails: What it accepted, in order.
         envelopes: For whom.
         answers: Answers to the next mails instead of accepting them; None accepts.
@@ -39,6 +40,7 @@ class Mailbox:
     """
 
     port: int = 0
+    is_tls: bool = False
     mails: list[EmailMessage] = field(default_factory=list)
     envelopes: list[list[str]] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Mailbox:
         content = cast("bytes", envelope.content)
         self.mails.append(cast("EmailMessage", message_from_bytes(content, policy=default)))
         self.envelopes.append([str(address) for address in envelope.rcpt_tos])
-        self.was_encrypted.append(session.ssl is not None)
+        self.was_encrypted.append(self.is_tls or session.ssl is not None)
         return "250 taken"
 
 
@@ -114,14 +116,14 @@ def mail_server(
         tls: Speak TLS from the start, with this certificate.
         login: Take mails of those alone who logged in.
     """
-    mailbox = Mailbox()
+    mailbox = Mailbox(is_tls=tls is not None)
 
     def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (
             USER.encode(),
             PASSWORD.encode(),
         )
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=False)
 
     options: dict[str, Any] = {"tls_context": starttls, "require_starttls": starttls is not None}
     if login:

@@ -80,7 +80,7 @@ class SlackChannel:
     def check(self) -> None:
         """See `Channel`. A webhook that exists refuses an empty message in a way of its own."""
         resolve(self._host, self._port, self._variable)
-        answer = self._post({})
+        answer = self._post({"text": ""})
         if answer.status_code == 400 and any(mark in answer.body for mark in _EMPTY_BODY_REFUSED):
             return
         if answer.status_code != 200:
