@@ -62,7 +62,7 @@ class Mailbox:
         if answer is not None:
             return answer
         content = cast("bytes", envelope.content)
-        self.mails.append(cast("EmailMessage", message_from_bytes(content, policy=default)))
+        self.mails.append(message_from_bytes(content, policy=default))
         self.envelopes.append([str(address) for address in envelope.rcpt_tos])
         self.was_encrypted.append(self.is_tls or session.ssl is not None)
         return "250 taken"

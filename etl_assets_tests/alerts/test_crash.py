@@ -1,4 +1,4 @@
-"""Killed between writing down and delivering, and between delivery and acknowledgement: none lost, at most one twice."""
+"""Killed before delivery, and between delivery and acknowledgement: none is lost, at most one comes twice."""
 
 from __future__ import annotations
 

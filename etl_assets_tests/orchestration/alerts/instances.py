@@ -5,17 +5,23 @@ What belongs here: making them, as Dagster itself records them. What does not: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, JobFailureData
+import sqlalchemy as sa
+from dagster._core.events import DagsterEvent, JobFailureData, RunFailureReason
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
+from etl_assets.orchestration.alerts.event_cursor import storage_of
 from etl_assets.orchestration.instance import opened_instance
 from etl_assets.settings import load_settings
 from etl_assets_tests.sources.postgres import PostgresServer
@@ -31,7 +37,7 @@ def sqlite_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def postgres_instance(folder: Path, server: PostgresServer) -> Iterator[dg.DagsterInstance]:
-    """Open an instance on a PostgreSQL server, whose database is emptied of Dagster's tables afterwards."""
+    """Open an instance on a PostgreSQL server."""
     folder.mkdir(parents=True, exist_ok=True)
     url = server.url.replace("postgresql+psycopg://", "postgresql+psycopg2://")
     (folder / "dagster.yaml").write_text(
@@ -41,7 +47,6 @@ def postgres_instance(folder: Path, server: PostgresServer) -> Iterator[dg.Dagst
     )
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         yield instance
-        instance.wipe()
 
 
 def fail_run(
@@ -52,8 +57,9 @@ def fail_run(
     tags: Mapping[str, str] | None = None,
     at: datetime | None = None,
     error: str = "the pump broke",
+    reason: RunFailureReason = RunFailureReason.STEP_FAILURE,
 ) -> str:
-    """Record a run that failed, as a process does that reports its own failure; gives the run."""
+    """Record a run that failed, as its own process would; gives the run."""
     run = create_run_for_test(
         instance,
         job_name=job,
@@ -65,10 +71,10 @@ def fail_run(
         event_type_value=dg.DagsterEventType.RUN_FAILURE.value,
         job_name=job,
         message="the run failed",
-        event_specific_data=JobFailureData(SerializableErrorInfo(error, [], "RuntimeError")),
+        event_specific_data=JobFailureData(SerializableErrorInfo(error, [], "RuntimeError"), reason),
     )
     instance.handle_new_event(
-        EventLogEntry(
+        EventLogEntry(  # type: ignore[no-untyped-call]
             error_info=None,
             level=40,
             user_message="",
@@ -78,7 +84,41 @@ def fail_run(
             dagster_event=event,
         )
     )
-    return run.run_id
+    return str(run.run_id)
+
+
+def repeat_failure(instance: dg.DagsterInstance, run_id: str, numbers: Iterable[int], at: datetime) -> None:
+    """Record further runs that failed as one did, in one go: a copy of its rows for each."""
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    names = [f"{number:08d}-0000-4000-8000-00000000000f" for number in numbers]
+    with storage.connect() as connection:
+        [run] = (
+            connection.execute(sa.select(RunsTable).where(RunsTable.c.run_id == run_id)).mappings().fetchall()
+        )
+        tags = (
+            connection.execute(sa.select(RunTagsTable).where(RunTagsTable.c.run_id == run_id))
+            .mappings()
+            .fetchall()
+        )
+        connection.execute(sa.insert(RunsTable), [_copy(run, run_id, name) for name in names])
+        connection.execute(
+            sa.insert(RunTagsTable), [_copy(tag, run_id, name) for name in names for tag in tags]
+        )
+    with storage_of(instance).index_transaction() as connection:
+        chosen = sa.select(Events).where(Events.c.run_id == run_id)
+        [event] = connection.execute(chosen).mappings().fetchall()
+        moved = {**event, "timestamp": at.replace(tzinfo=None)}
+        connection.execute(sa.insert(Events), [_copy(moved, run_id, name) for name in names])
+
+
+def _copy(row: Mapping[str, Any], run_id: str, name: str) -> dict[str, Any]:
+    copied = {
+        column: value.replace(run_id, name) if isinstance(value, str) else value
+        for column, value in row.items()
+    }
+    copied.pop("id", None)
+    return copied
 
 
 @dg.op
