@@ -139,7 +139,8 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
         for schedule in repository.schedule_defs
     ] == [("daily_at_0200_utc", "0 2 * * *", "UTC", "RUNNING")]
     assert [(sensor.name, sensor.default_status.value) for sensor in repository.sensor_defs] == [
-        ("mart_automation", "RUNNING")
+        ("alerts", "STOPPED"),
+        ("mart_automation", "RUNNING"),
     ]
 
 

@@ -33,7 +33,7 @@ from etl_assets.orchestration.alerts.run_failures import (
 )
 
 NAME = "events"
-RUNS_READ_IN_FULL = 25
+RUNS_READ_IN_FULL = 5
 """Failed runs of a tick whose every failed step is looked up; of further ones the first failure says enough."""
 DECISION_SECONDS = 10.0
 """Dagster decides whether a failed run is repeated a moment after it has recorded the failure."""
@@ -99,7 +99,8 @@ def _runs(
         elif failed.retry and not _is_retried(run):
             cursor.awaited[run.run_id] = (number, failed.entry.timestamp)
         elif not (failed.retry or failed.is_of_backfill):
-            others = _step_failures(instance, run.run_id) if place < in_full else ()
+            is_time = place < in_full and time.monotonic() < scene.deadline
+            others = _step_failures(instance, run.run_id) if is_time else ()
             conditions += conditions_of(scene, failed, others)
     return conditions, put_off
 
