@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from etl_assets.alerts.conditions import Severity, hardest
 from etl_assets.alerts.messages import enqueue, written_since
-from etl_assets.alerts.notice import Fact, Notice
+from etl_assets.alerts.notice import Fact, Notice, Step
 from etl_assets.alerts.outbox import Outbox, moment, stamp
 from etl_assets.alerts.problems import Problem, problems_in, with_conditions
 from etl_assets.alerts.routing import Decision, decide, is_muted, route_of
@@ -71,8 +71,8 @@ def compose(outbox: Outbox, rules: Rules, ui: str, now: datetime) -> int:
 
 
 def _is_ripe(problem: Problem, rules: Rules, now: datetime) -> bool:
-    """Whether what belongs together had the time to come together."""
-    return problem.state == "closed" or now >= problem.written_at + rules.group_wait
+    """Whether what belongs together had the time to come together, since the first of it happened."""
+    return problem.state == "closed" or now >= problem.opened_at + rules.group_wait
 
 
 def _tellings(outbox: Outbox) -> dict[tuple[int, str], tuple[datetime, int, bool]]:
@@ -167,7 +167,7 @@ def _digest(tales: Sequence[_Tale], shown: Sequence[_Tale], ui: str, now: dateti
     """Tell of many problems in one message."""
     over = sum(tale.status == "recovered" for tale in tales)
     happened = sum(tale.problem.times for tale in tales if tale.status != "recovered")
-    parts = [f"{len(tales) - over:,} problems ({happened:,} failures)" if over < len(tales) else ""]
+    parts = [f"{len(tales):,} problems ({happened:,} failures)" if over < len(tales) else ""]
     parts += [f"{over:,} are over" if over else ""]
     entries = [summary_line(tale.problem, tale.status, ui) for tale in shown]
     if len(tales) > len(shown):
@@ -177,6 +177,7 @@ def _digest(tales: Sequence[_Tale], shown: Sequence[_Tale], ui: str, now: dateti
         severity=hardest([tale.problem.severity for tale in tales]) if over < len(tales) else Severity.INFO,
         title="; ".join(filter(None, parts)),
         facts=(Fact("As of", f"{now:%Y-%m-%d %H:%M:%S} UTC"),),
+        steps=(Step("See all of them.", "etl-assets alerts list", ui),),
         entries=tuple(entries),
         owners=tuple(sorted({tale.problem.owner for tale in tales if tale.problem.owner})),
         problems=tuple(tale.problem.id for tale in tales),

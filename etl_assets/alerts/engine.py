@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -72,6 +73,11 @@ class Scene:
     def horizon(self) -> datetime:
         """What happened before is nobody's news."""
         return self.outbox.begun_at() - HISTORY
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """What no message may show."""
+        return secrets_in(self.settings.environment, self.rules.secret_variables)
 
     def owner_of(self, subject: str) -> str:
         """Give whose a stream, or another thing, is; empty where nobody is declared."""
@@ -213,7 +219,7 @@ def _look(scene: Scene, watchers: Sequence[Watcher]) -> tuple[int, dict[str, str
 
 def _why(scene: Scene, error: Exception) -> str:
     text = str(error) if isinstance(error, EtlError) else describe_unexpected(error)
-    return first_line(text, secrets_in(scene.settings.environment))
+    return first_line(text, scene.secrets)
 
 
 def _blind(scene: Scene, watcher: str, reason: str) -> Iterator[Condition]:

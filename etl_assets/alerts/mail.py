@@ -13,8 +13,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, Template
 
+from etl_assets.alerts.conditions import fingerprint
 from etl_assets.alerts.notice import Notice
-from etl_assets.alerts.plain_text import COLOURS, headline, plain_text
+from etl_assets.alerts.plain_text import COLOURS, footer, headline, plain_text
 
 LONGEST_SUBJECT = 150
 
@@ -49,7 +50,7 @@ def mail_of(notice: Notice, sender: str, recipients: Sequence[str], message_id: 
 def html_of(notice: Notice) -> str:
     """Give the HTML part."""
     colour = COLOURS["over" if notice.status == "recovered" else notice.severity.value]
-    return _template().render(notice=notice, headline=headline(notice), colour=colour)
+    return _template().render(notice=notice, headline=headline(notice), footer=footer(notice), colour=colour)
 
 
 @cache
@@ -64,8 +65,6 @@ def _template() -> Template:
 
 
 def _digest(notice: Notice) -> str:
-    from etl_assets.alerts.conditions import fingerprint
-
     return fingerprint(notice.to_json())
 
 

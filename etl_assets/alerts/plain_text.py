@@ -27,6 +27,14 @@ def headline(notice: Notice) -> str:
     return f"[{label}{', again' if notice.status == 'again' else ''}] {notice.title}"
 
 
+def footer(notice: Notice) -> str:
+    """Say how to take care of what a notice is about; empty where nothing can be done about it any more."""
+    if not notice.problems or notice.status in ("recovered", "news"):
+        return ""
+    number = str(notice.problems[0]) if len(notice.problems) == 1 else "NUMBER"
+    return f"etl-assets alerts ack {number}, or: etl-assets alerts mute '#{number}' --for 2h"
+
+
 def plain_text(notice: Notice) -> str:
     """Give the whole notice as text."""
     return "\n".join(_lines(notice)) + "\n"
@@ -55,7 +63,5 @@ def _lines(notice: Notice) -> Iterator[str]:
     for step in notice.steps:
         yield f"- {step.text}"
         yield from (f"    {line}" for line in (step.command, step.url) if line)
-    if notice.problems:
-        number = notice.problems[0]
-        yield ""
-        yield f"Problem #{number}: etl-assets alerts ack {number}, or mute '#{number}' --for 2h"
+    if said := footer(notice):
+        yield from ("", said)

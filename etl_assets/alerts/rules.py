@@ -190,6 +190,18 @@ class Rules(_Strict):
         """Whether there is anybody to tell."""
         return bool(self.channels)
 
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The environment variables that hold the channels' secrets."""
+        return frozenset(
+            declared.webhook
+            if isinstance(declared, SlackRules)
+            else declared.server
+            if isinstance(declared, EmailRules)
+            else declared.url
+            for declared in self.channels.values()
+        )
+
     def of_stream(self, stream_id: str) -> StreamRules:
         """Give what is expected of a stream: patterns in their order, and then what is said of it by name."""
         fitting = [

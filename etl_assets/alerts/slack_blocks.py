@@ -20,7 +20,7 @@ from slack_sdk.models.blocks import (
 )
 
 from etl_assets.alerts.notice import Fact, Notice, Step
-from etl_assets.alerts.plain_text import COLOURS, headline
+from etl_assets.alerts.plain_text import COLOURS, footer, headline
 
 LONGEST_SECTION = 2_900
 LONGEST_FIELD = 1_900
@@ -56,14 +56,9 @@ def _blocks(notice: Notice, mention: str) -> list[Block]:
         blocks.append(_section("*What to do*\n" + "\n".join(_step(step) for step in notice.steps)))
     if buttons := _buttons(notice):
         blocks.append(ActionsBlock(elements=buttons))
-    if notice.problems:
-        blocks.append(ContextBlock(elements=[MarkdownTextObject(text=_escaped(_footer(notice)))]))
+    if said := footer(notice):
+        blocks.append(ContextBlock(elements=[MarkdownTextObject(text=_escaped(said))]))
     return blocks
-
-
-def _footer(notice: Notice) -> str:
-    numbers = ", ".join(f"#{number}" for number in notice.problems[:10])
-    return f"Problem {numbers}: etl-assets alerts ack {notice.problems[0]}, mute '#{notice.problems[0]}' --for 2h"
 
 
 def _section(text: str) -> SectionBlock:

@@ -34,7 +34,7 @@ def notice_of(problem: Problem, status: str, ui: str, now: datetime, told_times:
     return Notice(
         status=status,
         severity=Severity.INFO if over else problem.severity,
-        title=f"{title_of(problem)}{' - over' if over else ''}",
+        title=title_of(problem),
         facts=tuple(_facts(problem, status, last, ui, now, told_times)),
         error="" if over or last is None else last.error,
         did="" if over else did(problem),
@@ -63,7 +63,7 @@ def summary_line(problem: Problem, status: str, ui: str) -> Fact:
     last = max(problem.occurrences, key=lambda occurrence: occurrence.at, default=None)
     error = f": {last.error}" if last is not None and last.error and status != "recovered" else ""
     again = f" ({problem.times:,} times)" if problem.times > max(problem.total, 1) else ""
-    return Fact(label, f"{title_of(problem)}{again}{error}", place_of(problem, ui))
+    return Fact(f"#{problem.id} {label}", f"{title_of(problem)}{again}{error}", place_of(problem, ui))
 
 
 def _facts(

@@ -83,7 +83,7 @@ def test_its_end_is_told_once(told: Told) -> None:
     told.desk.wrong = []
     told.tick(60)
     told.tick(60)
-    assert told.titles[1:] == ["shop/orders: 3 days failed to load - over"]
+    assert told.titles[1:] == ["shop/orders: 3 days failed to load"]
     assert told.notices[1].status == "recovered"
     told.desk.wrong = [failed_day("2025-01-01", ref="run 9")]
     told.tick(60)

@@ -75,7 +75,7 @@ def test_a_message_says_everything_in_both_parts(tmp_path: Path) -> None:
         mail, over = mailbox.mails
     assert mail["From"] == "Data platform <etl@example.com>"
     assert mail["To"] == "data@example.com, ada@example.com, bob@example.com"
-    assert over["Subject"] == "[over] shop/orders: 3 days failed to load - over"
+    assert over["Subject"] == "[over] shop/orders: 3 days failed to load"
     assert mail["References"] == over["References"], "mail programs put them below each other"
     text, html = (part.get_content() for part in mail.iter_parts())
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]

@@ -116,4 +116,4 @@ def test_a_watcher_that_cannot_look_stops_no_other_and_is_told_of_in_time(tmp_pa
         assert told.notices[1].error.startswith("RuntimeError at test_outbox.py:")
         assert "secret" not in told.notices[1].error
         tick(desk.scene(), [good], open_with=told.opener())
-        assert told.titles[2:] == ["alerts (broken) stopped - over"]
+        assert told.titles[2:] == ["alerts (broken) stopped"]

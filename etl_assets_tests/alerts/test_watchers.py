@@ -140,7 +140,7 @@ def test_days_that_failed_or_were_withheld_are_told_with_what_is_known_of_them(w
     assert any("etl.quarantine" in step.command for step in withheld.steps)
     watch.outcome(DAY, Status.PUBLISHED)
     watch.tick(30)
-    assert watch.told.titles[2:] == ["shop/orders 2025-02-27 failed to load - over"]
+    assert watch.told.titles[2:] == ["shop/orders 2025-02-27 failed to load"]
 
 
 def test_a_snapshot_guard_is_a_kind_of_its_own(watch: Watch) -> None:
@@ -232,7 +232,7 @@ def test_late_days_are_told_after_their_deadline_by_day_and_not_by_the_latest_lo
     watch.outcome(date(2025, 3, 1), Status.PUBLISHED, "orders")
     watch.outcome(date(2025, 3, 1), Status.PUBLISHED, "products")
     watch.tick(60)
-    assert watch.told.notices[-1].title == "shop (2 streams): 2 days late - over"
+    assert watch.told.notices[-1].title == "shop (2 streams): 2 days late"
 
 
 def test_a_late_day_that_fails_is_a_failed_day(watch: Watch) -> None:
@@ -314,7 +314,7 @@ def test_a_source_that_is_left_alone_for_longer_than_a_while(watch: Watch) -> No
     assert notice.owners == ("team:sales",)
     open_circuit(watch, minutes=0, status=CircuitStatus.CLOSED)
     watch.tick(30)
-    assert watch.told.titles[1:] == ["source shop does not answer - over"]
+    assert watch.told.titles[1:] == ["source shop does not answer"]
     assert json.loads(watch.desk.outbox.cursor("circuits")) == {}
 
 

@@ -6,7 +6,7 @@ What belongs here: putting rules and secrets together. What does not: any single
 from __future__ import annotations
 
 from etl_assets.alerts.channels.base import Channel
-from etl_assets.alerts.rules import AppriseRules, ChannelRules, EmailRules, Rules, SlackRules
+from etl_assets.alerts.rules import AppriseRules, EmailRules, Rules, SlackRules
 from etl_assets.failures import ConfigurationError
 from etl_assets.settings import Settings
 
@@ -40,17 +40,6 @@ def open_channel(settings: Settings, rules: Rules, name: str) -> Channel:
             from etl_assets.alerts.channels.apprise import AppriseChannel
 
             return AppriseChannel(_secret(settings, name, declared.url), declared.url, declared.timeout)
-
-
-def variable_of(declared: ChannelRules) -> str:
-    """Give the environment variable that a channel's secret comes from."""
-    match declared:
-        case SlackRules():
-            return declared.webhook
-        case EmailRules():
-            return declared.server
-        case AppriseRules():
-            return declared.url
 
 
 def _secret(settings: Settings, channel: str, variable: str) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from etl_assets.alerts.conditions import Condition, Kind, Report
 from etl_assets.alerts.engine import Scene
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 from etl_assets.sources.circuit import CircuitState
 from etl_assets.sources.circuit_file import read_circuits
 
@@ -46,7 +46,7 @@ def _broken(scene: Scene, source: str, state: CircuitState, since: datetime) -> 
         ref=since.isoformat(),
         at=since,
         owner=owners.most_common(1)[0][0] if owners else "",
-        error=first_line(state.last_error, secrets_in(scene.settings.environment)),
+        error=first_line(state.last_error, scene.secrets),
         details={
             "Failures in a row": f"{state.failures:,}",
             "Streams": ", ".join(stream.id for stream in streams),

@@ -14,7 +14,7 @@ import duckdb
 
 from etl_assets.alerts.conditions import BAD_DAYS, Condition, Kind, Report
 from etl_assets.alerts.engine import Scene
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 from etl_assets.failures import FailureClass, SnapshotGuardTripped
 from etl_assets.outcomes import Status
 
@@ -38,7 +38,7 @@ def unpublished_partitions(
 
 
 def _bad(rows: list[tuple[Any, ...]], scene: Scene, memory: dict[str, Any]) -> Iterator[Condition]:
-    secrets = secrets_in(scene.settings.environment)
+    secrets = scene.secrets
     is_over: dict[str, bool] = {}
     under_way = memory["under_way"] = []
     for (

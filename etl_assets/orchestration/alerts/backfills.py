@@ -23,7 +23,7 @@ from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
 from etl_assets.alerts.durations import spell_span
 from etl_assets.alerts.engine import Scene, Watcher
 from etl_assets.alerts.outbox import moment
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 from etl_assets.orchestration.keys import Layer
 
 NAME = "backfills"
@@ -82,9 +82,7 @@ def _watch(instance: dg.DagsterInstance, scene: Scene) -> Report:
 def _condition(instance: dg.DagsterInstance, scene: Scene, backfill: PartitionBackfill) -> Condition:
     said, severity = _ENDINGS.get(backfill.status, ("it ended", Severity.INFO))
     owners = {owner for subject in _subjects(backfill) if (owner := scene.owner_of(subject))}
-    error = first_line(
-        backfill.error.message if backfill.error else "", secrets_in(scene.settings.environment), foreign=True
-    )
+    error = first_line(backfill.error.message if backfill.error else "", scene.secrets, foreign=True)
     begun = moment(backfill.backfill_timestamp)
     ended = moment(backfill.backfill_end_timestamp) if backfill.backfill_end_timestamp else scene.now
     return Condition(

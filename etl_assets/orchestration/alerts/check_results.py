@@ -15,7 +15,7 @@ from dagster._core.events.log import EventLogEntry
 from etl_assets.alerts.conditions import Condition, Kind, Resolution, Severity
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.outbox import moment
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 from etl_assets.orchestration.keys import CONTRACT_CHECK, Layer
 
 _LAYERS = frozenset(layer.value for layer in Layer)
@@ -78,7 +78,7 @@ def _condition(scene: Scene, number: int, entry: EventLogEntry, result: AssetChe
         owner=scene.owner_of(subject),
         severity=_SEVERITIES[result.severity],
         # A check's author may quote what was found; that may be somebody's data.
-        error=first_line(result.description or "", secrets_in(scene.settings.environment), foreign=True),
+        error=first_line(result.description or "", scene.secrets, foreign=True),
         cause=result.check_name,
         run_id=entry.run_id,
         details={"Check": result.check_name, **dict(list(numbers.items())[:MOST_NUMBERS])},

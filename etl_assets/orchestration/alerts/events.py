@@ -48,7 +48,8 @@ def event_watcher(instance: dg.DagsterInstance) -> Watcher:
 def _watch(instance: dg.DagsterInstance, scene: Scene) -> Report:
     kept = scene.outbox.cursor(NAME)
     cursor = EventCursor.from_text(kept) if kept else EventCursor(first_number_since(instance, scene.horizon))
-    numbers = [number for number in numbers_after(instance, cursor.settled) if number not in cursor.known()]
+    known = cursor.known()
+    numbers = [number for number in numbers_after(instance, cursor.settled) if number not in known]
     conditions: list[Condition] = []
     resolved: list[Resolution] = []
     done: list[int] = []

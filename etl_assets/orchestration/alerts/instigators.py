@@ -24,7 +24,7 @@ from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
 from etl_assets.alerts.durations import spell_span
 from etl_assets.alerts.engine import Scene, Watcher
 from etl_assets.alerts.outbox import moment
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 
 NAME = "instigators"
 INTERVAL = timedelta(minutes=5)
@@ -137,7 +137,7 @@ def _judge(
     ]
     if (failing := _failing(declared, ticks)) is not None:
         message = failing.error.message if failing.error else "the tick failed"
-        error = first_line(message, secrets_in(scene.settings.environment), foreign=True)
+        error = first_line(message, scene.secrets, foreign=True)
         yield _condition(declared, "failing", error, moment(failing.timestamp))
     elif (due := _due(declared, state, ticks, scene.now)) is not None:
         yield _condition(declared, "lag", f"a tick was due {spell_span(scene.now - due)} ago", due)

@@ -18,7 +18,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, WILL_RETRY_TAG
 from etl_assets.alerts.conditions import Condition, Kind, Resolution
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.outbox import moment
-from etl_assets.alerts.scrub import first_line, secrets_in
+from etl_assets.alerts.scrub import first_line
 from etl_assets.orchestration.backfill import RANGE_END_TAG, RANGE_START_TAG
 from etl_assets.orchestration.keys import Layer, stream_key
 from etl_assets.settings import parse_iso_day
@@ -97,7 +97,7 @@ def entry_message(entry: EventLogEntry) -> str:
 
 
 def _step(scene: Scene, failed: FailedRun, step: str, data: StepFailureData) -> Iterator[Condition]:
-    secrets = secrets_in(scene.settings.environment)
+    secrets = scene.secrets
     told = data.user_failure_data
     if told is not None and told.description:
         # Our own words, or of those who raised a Failure: made to be read.
@@ -121,7 +121,7 @@ def _step(scene: Scene, failed: FailedRun, step: str, data: StepFailureData) -> 
 
 
 def _whole(scene: Scene, failed: FailedRun, text: str) -> Iterator[Condition]:
-    error = first_line(text, secrets_in(scene.settings.environment), foreign=True)
+    error = first_line(text, scene.secrets, foreign=True)
     paths = [key.path for key in failed.run.asset_selection or ()]
     streams = sorted({"/".join(path[1:]) for path in paths if path[0] in _LAYERS})
     if streams and (days := _days(failed.run)):

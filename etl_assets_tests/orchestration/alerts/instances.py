@@ -101,9 +101,9 @@ def repeat_failure(instance: dg.DagsterInstance, run_id: str, numbers: Iterable[
             .mappings()
             .fetchall()
         )
-        connection.execute(sa.insert(RunsTable), [_copy(run, run_id, name) for name in names])
+        connection.execute(sa.insert(RunsTable), [_copy(dict(run), run_id, name) for name in names])
         connection.execute(
-            sa.insert(RunTagsTable), [_copy(tag, run_id, name) for name in names for tag in tags]
+            sa.insert(RunTagsTable), [_copy(dict(tag), run_id, name) for name in names for tag in tags]
         )
     with storage_of(instance).index_transaction() as connection:
         chosen = sa.select(Events).where(Events.c.run_id == run_id)
