@@ -26,10 +26,14 @@ def watchdog(
     Where nothing else does, it also looks for what is wrong and delivers what waits, so that alerts work without a
     daemon. Exit code 1 when something has stopped.
     """
+    from etl_assets.build import build_definitions
+    from etl_assets.orchestration.alerts.instigators import declared_in
     from etl_assets.orchestration.alerts.watchdog import examine
     from etl_assets.settings import load_settings
 
-    found = examine(load_settings(), with_daemon=with_daemon, telling=telling)
+    settings = load_settings()
+    declared = declared_in(build_definitions(settings).get_repository_def()) if with_daemon else None
+    found = examine(settings, declared, telling=telling)
     if as_json:
         typer.echo(json.dumps({"stopped": found}, indent=2))
     else:

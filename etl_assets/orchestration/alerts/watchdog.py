@@ -5,7 +5,7 @@ What belongs here: what the sensor cannot tell, because it would not run. What d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -21,7 +21,6 @@ from etl_assets.marts.catalogue import discover_marts
 from etl_assets.orchestration.alerts.instigators import (
     Declared,
     daemon_problem,
-    declared_in,
     instigator_watcher,
 )
 from etl_assets.orchestration.alerts.sensor import NAME as SENSOR_NAME
@@ -38,13 +37,17 @@ PATIENCE_SECONDS = 45.0
 
 
 def examine(
-    settings: Settings, *, with_daemon: bool = True, telling: bool = True, now: datetime | None = None
+    settings: Settings,
+    declared: Sequence[Declared] | None,
+    *,
+    telling: bool = True,
+    now: datetime | None = None,
 ) -> list[str]:
     """Look whether everything is alive, and have it told.
 
     Args:
         settings: Where everything is.
-        with_daemon: Whether there should be a daemon.
+        declared: Schedules and sensors that a daemon should be running; None where there should be no daemon.
         telling: Whether to write down and deliver what is found.
         now: The time.
 
@@ -62,12 +65,11 @@ def examine(
             with opened_instance(settings) as instance:
                 streams = discover_streams()
                 owners = {f"marts/{mart.name}": mart.owner for mart in discover_marts()}
-                declared = _declared(settings) if with_daemon else []
                 scene = scene_of(instance, settings, rules, streams, owners, outbox, now)
-                conditions = list(_stopped(instance, scene, with_daemon))
-                conditions += _instigators(instance, scene, declared)
+                conditions = list(_stopped(instance, scene, with_daemon=declared is not None))
+                conditions += _instigators(instance, scene, declared or ())
                 if telling:
-                    _tell(instance, scene, declared, conditions)
+                    _tell(instance, scene, declared or (), conditions)
         except EtlError as error:
             # Dagster's own storage is gone: that has to be told all the same.
             conditions = [_condition("Dagster's storage", str(error), now, now.date().isoformat())]
@@ -81,13 +83,7 @@ def examine(
     return [f"{condition.subject}: {condition.error}" for condition in conditions]
 
 
-def _declared(settings: Settings) -> list[Declared]:
-    from etl_assets.build import build_definitions
-
-    return declared_in(build_definitions(settings).get_repository_def())
-
-
-def _stopped(instance: dg.DagsterInstance, scene: Scene, with_daemon: bool) -> Iterator[Condition]:
+def _stopped(instance: dg.DagsterInstance, scene: Scene, *, with_daemon: bool) -> Iterator[Condition]:
     if with_daemon and (problem := daemon_problem(instance, scene.now)) is not None:
         yield problem
     if not scene.rules.is_configured:
@@ -117,16 +113,16 @@ def _condition(subject: str, error: str, at: datetime, ref: str) -> Condition:
     return Condition(kind=Kind.ALERTS_STOPPED, subject=subject, key="", ref=ref, at=at, error=error, cause="")
 
 
-def _instigators(instance: dg.DagsterInstance, scene: Scene, declared: list[Declared]) -> list[Condition]:
+def _instigators(instance: dg.DagsterInstance, scene: Scene, declared: Sequence[Declared]) -> list[Condition]:
     if not declared:
         return []
     # Looked at anew, whenever the sensor did so last.
-    watcher = instigator_watcher(instance, declared, interval=timedelta(0))
+    watcher = instigator_watcher(instance, list(declared), interval=timedelta(0))
     return list(watcher.watch(scene).conditions)
 
 
 def _tell(
-    instance: dg.DagsterInstance, scene: Scene, declared: list[Declared], conditions: list[Condition]
+    instance: dg.DagsterInstance, scene: Scene, declared: Sequence[Declared], conditions: list[Condition]
 ) -> None:
     """Write down what was found, and deliver; look for everything else too where the sensor does not."""
     last = scene.outbox.last_beat(TICK_BEAT)

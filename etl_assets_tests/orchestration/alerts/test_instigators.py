@@ -251,15 +251,15 @@ def test_the_watchdog_tells_when_the_daemon_has_stopped_and_when_it_runs_again(t
         with sqlite_instance(tmp_path) as instance:
             beat(instance, datetime.now(UTC))
             now = datetime.now(UTC)
-            assert examine(settings, now=now) == ["alerts (sensor alerts): has never looked"]
+            assert examine(settings, [], now=now) == ["alerts (sensor alerts): has never looked"]
             beat(instance, now - timedelta(hours=1))
-            found = examine(settings, now=now + timedelta(seconds=60))
+            found = examine(settings, [], now=now + timedelta(seconds=60))
             assert found[0].startswith("the Dagster daemon: no sign of life since ")
-            examine(settings, now=now + timedelta(seconds=120))
+            examine(settings, [], now=now + timedelta(seconds=120))
             assert any("the Dagster daemon has stopped" in title for title in slack.titles)
             assert any("alerts (sensor alerts) stopped" in title for title in slack.titles)
             beat(instance, datetime.now(UTC))
-            examine(settings, now=now + timedelta(seconds=180))
+            examine(settings, [], now=now + timedelta(seconds=180))
             assert slack.titles[-1] == "[over] the Dagster daemon has stopped"
 
 
@@ -269,8 +269,8 @@ def test_without_a_daemon_the_watchdog_does_the_work_itself(tmp_path: Path) -> N
         with sqlite_instance(tmp_path) as instance:
             fail_run(instance, 1)
             now = datetime.now(UTC)
-            assert examine(settings, with_daemon=False, now=now + timedelta(seconds=15)) == []
-            assert examine(settings, with_daemon=False, now=now + timedelta(seconds=60)) == []
+            assert examine(settings, None, now=now + timedelta(seconds=15)) == []
+            assert examine(settings, None, now=now + timedelta(seconds=60)) == []
         assert slack.titles == ["[error] job nightly: 1 run failed"]
 
 
