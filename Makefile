@@ -44,7 +44,7 @@ clean: ## Remove the virtual environment and all caches; loaded data stays
 
 # The newest file decides: a change of dependencies or of the build settings installs again, nothing else does.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[adbc,dev,excel,postgres]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[adbc,alerts-more,dev,excel,postgres]'
 	@touch $@
 
 # The first of the usual names that is new enough makes the environment; PYTHON=... names another one.

@@ -12,9 +12,11 @@ from typing import Any
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 
+from etl_assets.alerts.rules import load_rules
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.observability.logging import configure_logging
 from etl_assets.observability.progress import SilentReporter
+from etl_assets.orchestration.alerts.sensor import alert_sensor
 from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_assets
 from etl_assets.orchestration.data_quality import build_freshness_checks, build_report_asset
 from etl_assets.orchestration.jobs import (
@@ -66,6 +68,9 @@ def build_definitions(
         partitions_per_run=settings.partitions_per_run,
         retry_policy=retry_policy,
     )
+    rules = load_rules(settings)
+    rules.check_streams(streams)
+    alerts = alert_sensor(settings, rules, streams, {f"marts/{mart.name}": mart.owner for mart in marts})
     with warnings.catch_warnings():
         # Partitioned checks are in preview and backfill policies in beta; the pinned version is tested with both.
         warnings.simplefilter("ignore", PreviewWarning)
@@ -82,7 +87,7 @@ def build_definitions(
         asset_checks=[freshness] if freshness else [],
         jobs=[job, report_job, replay_quarantine_job(streams, options.environment)],
         schedules=[daily_schedule(job), data_quality_schedule(report_job)],
-        sensors=[mart_automation()],
+        sensors=[mart_automation(), alerts],
         # One process a run: its steps share one warehouse file, and a process each would cost seconds of imports.
         executor=dg.in_process_executor,
         # What matters of a run is in its event log; Dagster's debug lines on the terminal would bury our own.

@@ -103,6 +103,10 @@ class PartitionWithheld(EtlError):  # noqa: N818 - a verdict, not an error of th
     failure_class = FailureClass.WITHHELD
 
 
+class SnapshotGuardTripped(PartitionWithheld):
+    """A snapshot would have removed more rows than its guard lets pass."""
+
+
 class LandingError(EtlError):
     """Landed payloads are missing or damaged."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from etl_assets import setting_values
 from etl_assets.failures import ConfigurationError
 
 DEMO_TOKEN = "demo-token"
@@ -28,6 +29,10 @@ MAKE_A_KEY = 'make one with: python -c "import secrets; print(secrets.token_hex(
 
 FURTHER_SECRETS = ("USER", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET")
 """Ends of the names of the variables, `ETL_<SOURCE>_PASSWORD` say, that hold what a source is opened with."""
+
+ALERTS_FILE_VARIABLE = "ETL_ALERTS_FILE"
+SLACK_VARIABLE = "ETL_SLACK_WEBHOOK_URL"
+SMTP_VARIABLE = "ETL_SMTP_URL"
 
 DATA_DIR = "$ETL_DATA_DIR"
 """Stands for the data folder in the default of an address; in an address that is set it has no meaning."""
@@ -102,47 +107,6 @@ def parse_iso_day(text: str) -> date:
     return date.fromisoformat(text)
 
 
-def _positive(text: str) -> int:
-    return _whole_number(text, 1, 1_000_000)
-
-
-def _count(text: str) -> int:
-    return _whole_number(text, 0, 20)
-
-
-def _whole_number(text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        raise ValueError(f"must be a whole number from {least} to {most}")
-    return int(text)
-
-
-def _processes(text: str) -> int:
-    return _whole_number(text, 0, 64) if text else min((os.cpu_count() or 1) - 1, 4)
-
-
-def _seconds(text: str) -> float:
-    problem = "must be a number of seconds above 0 and below 86400"
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(problem) from None
-    if not 0 < number < 86_400:
-        raise ValueError(problem)
-    return number
-
-
-def _log_format(text: str) -> str:
-    if text not in ("console", "json"):
-        raise ValueError("must be console or json")
-    return text
-
-
-def _log_level(text: str) -> str:
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-    return text.upper()
-
-
 VARIABLES: tuple[Variable, ...] = (
     Variable(
         "ETL_DATA_DIR",
@@ -165,20 +129,33 @@ VARIABLES: tuple[Variable, ...] = (
         "Database of the ERP, as SQLAlchemy spells addresses; unless set, the demo's own",
     ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
-    Variable("ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", _positive),
-    Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", _log_format),
     Variable(
-        "ETL_LOG_LEVEL", "INFO", "Least severe log line shown: DEBUG, INFO, WARNING or ERROR", _log_level
+        "ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", setting_values.positive
+    ),
+    Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", setting_values.log_format),
+    Variable(
+        "ETL_LOG_LEVEL",
+        "INFO",
+        "Least severe log line shown: DEBUG, INFO, WARNING or ERROR",
+        setting_values.log_level,
     ),
     Variable(
         "ETL_LOCK_TIMEOUT",
         "300",
         "Seconds to wait for another process to finish writing the warehouse",
-        _seconds,
+        setting_values.seconds,
     ),
-    Variable("ETL_STEP_RETRIES", "3", "How often a step is repeated after a failure that may pass", _count),
     Variable(
-        "ETL_STEP_RETRY_DELAY", "5", "Seconds before the first repeat of a step; then exponential", _seconds
+        "ETL_STEP_RETRIES",
+        "3",
+        "How often a step is repeated after a failure that may pass",
+        setting_values.count,
+    ),
+    Variable(
+        "ETL_STEP_RETRY_DELAY",
+        "5",
+        "Seconds before the first repeat of a step; then exponential",
+        setting_values.seconds,
     ),
     Variable(
         "ETL_MEMORY_LIMIT", "1GB", "Memory that DuckDB may use before it spills to disk, as DuckDB spells it"
@@ -188,12 +165,30 @@ VARIABLES: tuple[Variable, ...] = (
         None,
         "Processes that stage beside the one that extracts and commits; one less than there are cores, four at most, "
         "if it is not set",
-        _processes,
+        setting_values.processes,
     ),
     Variable(
         PSEUDONYM_KEY_VARIABLE,
         None,
         "Secret key, at least 16 characters, that personal columns are hashed with; only the demo does without",
+    ),
+    Variable(
+        "ETL_UI_URL",
+        "http://127.0.0.1:3000",
+        "Address of Dagster's UI, as people reach it",
+        setting_values.http_address,
+    ),
+    Variable(
+        ALERTS_FILE_VARIABLE,
+        None,
+        "File that says who is told of what, and how (TOML); see docs/alerts.md",
+        Path,
+    ),
+    Variable(SLACK_VARIABLE, None, "Incoming webhook of Slack; a secret. Without a file it gets all alerts"),
+    Variable(
+        SMTP_VARIABLE,
+        None,
+        "Mail server for alerts, smtp://user:password@host:587 (STARTTLS) or smtps://...; a secret",
     ),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
@@ -217,6 +212,8 @@ class Settings:
         memory_limit: Memory limit handed to DuckDB.
         staging_processes: Processes that a long run stages in; 0 for none.
         pseudonym_key: Key that personal columns are hashed with, if one is set.
+        ui_url: Address of Dagster's UI, without a trailing slash.
+        alerts_file: File that says who is told of what, if there is one.
         environment: Where the settings of single sources are looked up.
     """
 
@@ -232,6 +229,8 @@ class Settings:
     memory_limit: str
     staging_processes: int
     pseudonym_key: Secret | None
+    ui_url: str
+    alerts_file: Path | None
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -253,6 +252,11 @@ class Settings:
     def state_dir(self) -> Path:
         """Files that tell people how each source is doing."""
         return self.data_dir / "state"
+
+    def secret(self, name: str) -> Secret | None:
+        """Look up a secret by the name of its variable; None where it is unset."""
+        value = _read(self.environment, name)
+        return Secret(value) if value else None
 
     def is_on_loopback(self, source: str) -> bool:
         """Whether a source is an HTTP API on this machine, as the demo's is; false where no address is set."""
@@ -363,6 +367,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(
             f"ETL_MEMORY_LIMIT={memory_limit!r} cannot be used: must look like 1GB or 512MiB"
         )
+    alerts_file = _read(environment, ALERTS_FILE_VARIABLE)
     return Settings(
         data_dir=data_dir,
         dagster_home=_folder("DAGSTER_HOME", home) if home else data_dir / "dagster_home",
@@ -376,5 +381,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         memory_limit=memory_limit,
         staging_processes=_parsed(environment, "ETL_STAGING_PROCESSES"),
         pseudonym_key=_pseudonym_key(environment),
+        ui_url=_parsed(environment, "ETL_UI_URL"),
+        alerts_file=_folder(ALERTS_FILE_VARIABLE, alerts_file) if alerts_file else None,
         environment=environment,
     )

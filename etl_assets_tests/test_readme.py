@@ -170,7 +170,11 @@ def test_the_settings_are_those_of_the_code() -> None:
 
 def test_every_command_is_described() -> None:
     registered = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    registered |= {str(group.name) for group in app.registered_groups}
+    registered |= {
+        str(group.name or group.typer_instance.info.name)
+        for group in app.registered_groups
+        if group.typer_instance
+    }
     described = re.findall(r"^\| `etl-assets ([\w-]+)", README, re.MULTILINE)
     assert {name.replace("-", "_") for name in described} == registered
 

@@ -48,6 +48,8 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("ETL_STEP_RETRIES", "0", "step_retries", 0),
         ("ETL_STEP_RETRY_DELAY", "2", "step_retry_delay", 2.0),
         ("ETL_MEMORY_LIMIT", "512 MiB", "memory_limit", "512 MiB"),
+        ("ETL_UI_URL", "https://me:pw@dagster.example.com/", "ui_url", "https://dagster.example.com"),
+        ("ETL_ALERTS_FILE", "/etc/alerts.toml", "alerts_file", Path("/etc/alerts.toml")),
     ],
 )
 def test_variable_is_read(name: str, value: str, attribute: str, wanted: object) -> None:
@@ -77,6 +79,10 @@ BAD_VALUES = [
         ("ETL_MEMORY_LIMIT", value, "must look like 1GB")
         for value in ("lots", "1", "-1GB", "1GB; DROP", "80%")
     ),
+    *(
+        ("ETL_UI_URL", value, "must be an address")
+        for value in ("here", "ftp://host", "http://", "http://[half")
+    ),
 ]
 
 
@@ -102,6 +108,9 @@ def test_every_variable_with_a_rule_has_a_bad_value_above() -> None:
         "ETL_FINANCE_URL",
         "ETL_ERP_URL",
         "ETL_PSEUDONYM_KEY",
+        "ETL_ALERTS_FILE",
+        "ETL_SLACK_WEBHOOK_URL",
+        "ETL_SMTP_URL",
     }
     assert {variable.name for variable in VARIABLES} - free == {name for name, _, _ in BAD_VALUES}
 

@@ -172,7 +172,8 @@ def test_jobs_schedules_and_sensors(definitions: dg.Definitions) -> None:
         ("data_quality_at_0600_utc", "0 6 * * *", "UTC", "RUNNING"),
     ]
     assert [(sensor.name, sensor.default_status.value) for sensor in repository.sensor_defs] == [
-        ("mart_automation", "RUNNING")
+        ("alerts", "STOPPED"),
+        ("mart_automation", "RUNNING"),
     ]
 
 

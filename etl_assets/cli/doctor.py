@@ -37,7 +37,7 @@ def doctor(
     settings = load_settings()
     catalogue = discover_streams()
     environment = Environment.of(settings, catalogue.code_versions)
-    found = [*examine(environment, list(catalogue.values()), deep=deep), *_runs(settings)]
+    found = [*examine(environment, list(catalogue.values()), deep=deep), *_runs(settings), *_alerts(settings)]
     left = mend(found) if mending else found
     if as_json:
         mended = [finding for finding in found if finding not in left]
@@ -76,6 +76,28 @@ def _runs(settings: Settings) -> list[Finding]:
             )
             for run in dead_runs(instance)
         ]
+
+
+def _alerts(settings: Settings) -> list[Finding]:
+    """Look at the alerts' channels, and at what could not be told."""
+    from etl_assets.alerts.channels.examine import channel_problems
+    from etl_assets.alerts.engine import outbox_path
+    from etl_assets.alerts.messages import messages_in
+    from etl_assets.alerts.outbox import Outbox
+    from etl_assets.alerts.rules import load_rules
+    from etl_assets.pipeline.doctor import Finding, Weight
+
+    found = [
+        Finding(Weight.PROBLEM, "alerts", problem, "mend it, then: etl-assets alerts test")
+        for problem in channel_problems(settings, load_rules(settings))
+    ]
+    if outbox_path(settings).exists():
+        with Outbox(outbox_path(settings)) as outbox:
+            lost = messages_in(outbox, "undelivered")
+        if lost:
+            what = f"{len(lost):,} alerts reached nobody; the last error: {lost[-1].error}"
+            found.append(Finding(Weight.PROBLEM, "alerts", what, "etl-assets alerts list"))
+    return found
 
 
 def _plain(findings: list[Finding]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from etl_assets.cli.alerts import alerts
 from etl_assets.cli.backfill import backfill
 from etl_assets.cli.demo import demo
 from etl_assets.cli.dictionary import dictionary
@@ -25,6 +26,7 @@ from etl_assets.cli.rollback import rollback
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
+from etl_assets.cli.watchdog import watchdog
 from etl_assets.failures import ConfigurationError, EtlError, describe_unexpected, is_disk_full
 from etl_assets.settings import VARIABLES
 
@@ -85,10 +87,12 @@ for command in (
     query,
     dictionary,
     doctor,
+    watchdog,
     ui,
 ):
     app.command()(command)
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(alerts)
 
 
 def main() -> None:

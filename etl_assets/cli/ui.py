@@ -20,6 +20,8 @@ import typer
 if TYPE_CHECKING:
     from types import FrameType
 
+    from etl_assets.settings import Settings
+
 STOP_SECONDS = 40.0
 """Dagster gives its own processes up to 30 seconds."""
 LEFTOVER_SECONDS = 10.0
@@ -45,6 +47,8 @@ def ui(
     settings = load_settings()
     prepare_dagster_home(settings)
     os.environ["ETL_DATA_DIR"] = str(settings.data_dir)
+    os.environ.setdefault("ETL_UI_URL", f"http://{host}:{port}")
+    _warn_of_channels(settings)
     with _interrupted_by_signals(), ExitStack() as stack:
         if with_source and not os.environ.get("ETL_SHOP_URL"):
             from etl_assets.demo.server import spawn_source
@@ -54,6 +58,15 @@ def ui(
             os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
             typer.echo(f"demo shop on {source.url}")
         return _run_dagster(host, port)
+
+
+def _warn_of_channels(settings: Settings) -> None:
+    """Say at start which alerts would not arrive."""
+    from etl_assets.alerts.channels.examine import channel_problems
+    from etl_assets.alerts.rules import load_rules
+
+    for problem in channel_problems(settings, load_rules(settings)):
+        typer.echo(f"warning: alerts: {problem}", err=True)
 
 
 @contextmanager

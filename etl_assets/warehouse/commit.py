@@ -58,7 +58,7 @@ def commit_partition(
         try:
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
-            return _withhold(connection, ledger, request, refusal.message)
+            return _withhold(connection, ledger, request, refusal.message, type(refusal))
     record_bad(connection, request, published=True)
     _follow_decisions(load, ledger, request)
     counts = counts_of(request, applied)
@@ -165,10 +165,15 @@ def _already_loaded(load: Load, ledger: Ledger, request: CommitRequest) -> Appli
 
 
 def _withhold(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, request: CommitRequest, message: str
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    request: CommitRequest,
+    message: str,
+    kind: type[PartitionWithheld] = PartitionWithheld,
 ) -> CommitResult:
     record_bad(connection, request, published=False)
-    ledger.record_outcome(outcome_of(request, Status.WITHHELD, request.counts, message))
+    outcome = outcome_of(request, Status.WITHHELD, request.counts, message)
+    ledger.record_outcome(replace(outcome, error_type=kind.__name__))
     checks = (*request.checks, conservation(request.counts, "staged", "quarantined"))
     return CommitResult(
         Status.WITHHELD, request.counts, message, None, (), unchanged_content=False, checks=checks

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from time import time as unix_time
 
 import dagster as dg
@@ -26,15 +21,14 @@ from etl_assets.orchestration.instance import opened_instance, prepare_dagster_h
 from etl_assets.orchestration.keys import DAILY_JOB, Layer, mart_key, stream_key
 from etl_assets.settings import Settings
 from etl_assets.streams.discovery import discover_streams
-from etl_assets_tests.integration.commands import PROJECT, clean_environment
 from etl_assets_tests.integration.conftest import Use
+from etl_assets_tests.integration.daemons import running_daemon, wait_until
 from etl_assets_tests.integration.instances import FAILED, MATERIALIZED, partition_statuses
 from etl_assets_tests.integration.shops import LINES, ORDERS
 from etl_assets_tests.integration.warehouses import select
 
 FIRST, LAST, BAD = date(2025, 1, 6), date(2025, 1, 11), date(2025, 1, 9)
 DAYS = days_between(FIRST, LAST)
-DAEMON_SECONDS = 180
 ALL_STREAMS = list(discover_streams())
 STREAM_KEYS = [stream_key(layer, stream) for stream in (LINES, ORDERS) for layer in Layer]
 
@@ -107,7 +101,7 @@ def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_pa
                 BulkActionStatus.FAILED,
             )
 
-        _wait_until(ended, problem)
+        wait_until(ended, problem)
         backfill = instance.get_backfill(backfill_id)
         assert backfill is not None
         assert backfill.status is BulkActionStatus.COMPLETED_FAILED, backfill.error
@@ -118,7 +112,7 @@ def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_pa
             for layer, statuses in partition_statuses(settings, stream).items():
                 assert statuses == expected, (stream, layer)
         # The automation rebuilds the mart without being told to.
-        _wait_until(
+        wait_until(
             lambda: instance.get_latest_materialization_event(mart_key("daily_sales")) is not None, problem
         )
     days = [
@@ -145,27 +139,3 @@ def _launch(settings: Settings, instance: dg.DagsterInstance) -> str:
     )
     instance.add_backfill(backfill)
     return backfill.backfill_id
-
-
-@contextmanager
-def running_daemon(settings: Settings, log: Path) -> Iterator[Callable[[], str]]:
-    """Run Dagster's daemon over the project; gives a function that tells why it ended, if it has."""
-    variables = clean_environment({"DAGSTER_HOME": str(settings.dagster_home)}) | {
-        name: value for name, value in settings.environment.items() if name.startswith("ETL_")
-    }
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "etl_assets.definitions"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=variables, cwd=PROJECT, stdout=output, stderr=output)
-        try:
-            yield lambda: "" if process.poll() is None else log.read_text(errors="replace")[-2_000:]
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _wait_until(done: Callable[[], bool], problem: Callable[[], str]) -> None:
-    give_up = monotonic() + DAEMON_SECONDS
-    while not done():
-        assert problem() == ""
-        assert monotonic() < give_up
-        sleep(0.5)

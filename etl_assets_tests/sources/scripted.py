@@ -51,6 +51,7 @@ class Asked:
     headers: dict[str, str]
     method: str = "GET"
     form: dict[str, str] = field(default_factory=dict)
+    body: str = ""
 
 
 Script = Callable[[Asked, int], Reply]
@@ -110,17 +111,17 @@ def scripted_server(script: Script, *, tls: ssl.SSLContext | None = None) -> Ite
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            self._reply({})
+            self._reply({}, "")
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-            self._reply(dict(parse_qsl(body, keep_blank_values=True)))
+            self._reply(dict(parse_qsl(body, keep_blank_values=True)), body)
 
-        def _reply(self, form: dict[str, str]) -> None:
+        def _reply(self, form: dict[str, str], body: str) -> None:
             split = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             parameters = dict(parse_qsl(split.query, keep_blank_values=True))
-            asked = Asked(split.path, parameters, headers, self.command, form)
+            asked = Asked(split.path, parameters, headers, self.command, form, body)
             with state.under_way():
                 _answer(self, state.take(asked), state.ended)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from etl_assets.failures import PartitionWithheld
+from etl_assets.failures import SnapshotGuardTripped
 from etl_assets.streams.write import Snapshot
 from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.versions import (
@@ -104,13 +104,13 @@ class ApplySnapshot:
         """Refuse a snapshot that would remove too many rows.
 
         Raises:
-            PartitionWithheld: If it would, and nobody has confirmed it.
+            SnapshotGuardTripped: If it would, and nobody has confirmed it.
         """
         if load.confirmed or not difference.removed:
             return
         share = difference.removed / difference.known
         if share > self._write.guard:
-            raise PartitionWithheld(
+            raise SnapshotGuardTripped(
                 f"{difference.removed} of {difference.known} rows ({share:.1%}) are gone from the snapshot, "
                 f"more than the guard of {self._write.guard:.0%}; run again with --confirm-empty to accept"
             )

@@ -1,0 +1,69 @@
+"""How the text of a setting is read: numbers, seconds, addresses.
+
+What belongs here: readers that raise a `ValueError` which says what the text must be. What does not: which setting is
+read how (`settings`).
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    return _whole_number(text, 1, 1_000_000)
+
+
+def count(text: str) -> int:
+    """Read a whole number from 0 to 20."""
+    return _whole_number(text, 0, 20)
+
+
+def processes(text: str) -> int:
+    """Read a whole number from 0 to 64; nothing stands for one less than there are cores, four at most."""
+    return _whole_number(text, 0, 64) if text else min((os.cpu_count() or 1) - 1, 4)
+
+
+def _whole_number(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ValueError(f"must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, less than a day."""
+    problem = "must be a number of seconds above 0 and below 86400"
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if not 0 < number < 86_400:
+        raise ValueError(problem)
+    return number
+
+
+def log_format(text: str) -> str:
+    """Read how log lines look."""
+    if text not in ("console", "json"):
+        raise ValueError("must be console or json")
+    return text
+
+
+def http_address(text: str) -> str:
+    """Read an HTTP address; gives it without user, password and trailing slash, as people may see it."""
+    problem = "must be an address that begins with http:// or https://"
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(problem)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+def log_level(text: str) -> str:
+    """Read a level of logging."""
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return text.upper()
