@@ -61,10 +61,11 @@ def published_landings(connection: duckdb.DuckDBPyConnection, stream: Stream) ->
 
 
 def partitions_of(connection: duckdb.DuckDBPyConnection, stream: Stream) -> set[date]:
-    """Give the days of a stream that have an outcome, whichever."""
+    """Give the days of a stream that have an outcome, whichever, or were taken back."""
     found = connection.execute(
-        "SELECT DISTINCT partition FROM etl.partitions WHERE source = ? AND stream = ?",
-        [stream.source.name, stream.name],
+        "SELECT partition FROM etl.partitions WHERE source = $source AND stream = $stream "
+        "UNION SELECT partition FROM etl.loads WHERE source = $source AND stream = $stream",
+        {"source": stream.source.name, "stream": stream.name},
     ).fetchall()
     return {row[0] for row in found}
 

@@ -23,9 +23,9 @@ from etl_assets.warehouse.checks import CheckedPartition, record_checks
 from etl_assets.warehouse.commit import load_of
 from etl_assets.warehouse.commit_account import counts_of, record_bad, record_load
 from etl_assets.warehouse.commit_request import CommitRequest
+from etl_assets.warehouse.dispositions.accounts import account_tables, settle_accounts
 from etl_assets.warehouse.dispositions.base import Applied
 from etl_assets.warehouse.dispositions.registry import disposition_of
-from etl_assets.warehouse.dispositions.versions import account_tables
 from etl_assets.warehouse.failed_items import RESOLVED
 from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.ledger import Ledger
@@ -105,6 +105,9 @@ def roll_back(
         return RolledBack(stream.id, rows, rows, ())
     ledger, rows_before = Ledger(connection), _count(connection, layout)
     _digest(connection, layout, rollback, _BEFORE)
+    if cut.whole:
+        # As long as nothing was deleted: DuckDB alters no table from which the transaction has deleted rows.
+        settle_accounts(connection, stream, layout, at)
     ledger.record_rolled_back(stream, sorted(cut.logged & cut.now.keys()), run_id, at)
     _take_out(connection, layout, rollback, run_id)
     _restore(connection, ledger, layout, rollback)

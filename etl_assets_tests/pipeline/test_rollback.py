@@ -289,10 +289,18 @@ def test_a_stream_that_had_not_been_loaded_then_is_not_emptied_by_mistake(tmp_pa
 def test_a_bookkeeping_of_before_is_read_as_it_is(history: Environment) -> None:
     expected = plan_rollback(history, [REPLACED, MERGED], "good")
     with history.warehouse.session("test") as session:
-        for column in ("restores", "restates"):
+        for column in ("restores", "restates", "decisions"):
             session.connection.execute(f"ALTER TABLE etl.loads DROP COLUMN {column}")
-        for table in ("schema_changes", "known_fields"):
+        for table in (
+            "schema_changes",
+            "known_fields",
+            "quarantine_moves",
+            "quarantine_decisions",
+            "check_results",
+            "partition_statistics",
+        ):
             session.connection.execute(f"DROP TABLE etl.{table}")
+        session.connection.execute("ALTER TABLE etl.quarantine DROP COLUMN landing_version")
         session.connection.execute("DELETE FROM etl.schema_version WHERE version >= 4")
     assert plan_rollback(history, [REPLACED, MERGED], "good") == expected
     undo(history, "good")

@@ -300,13 +300,18 @@ def test_the_bookkeeping_is_made_once(warehouse: Warehouse) -> None:
     for _ in range(2):
         with warehouse.session("load") as session:
             versions = select(session.connection, "SELECT version FROM etl.schema_version")
-            assert versions == [(1,), (2,), (3,), (4,)]
+            assert versions == [(number,) for number in range(1, len(versions) + 1)]
+            assert len(versions) >= 7
 
 
 def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, stager: Stager) -> None:
     with warehouse.session("load") as session:
         session.commit(stager.request(LINES, 0, [line(0, "a")]))
         for statement in (
+            "DROP TABLE etl.schema_changes",
+            "DROP TABLE etl.known_fields",
+            "DROP TABLE etl.check_results",
+            "DROP TABLE etl.partition_statistics",
             "DROP TABLE etl.quarantine_moves",
             "DROP TABLE etl.quarantine_decisions",
             "ALTER TABLE etl.quarantine DROP COLUMN landing_version",

@@ -17,7 +17,7 @@ from typing import Any
 from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.brought import DAY, DAYS, OF_THIS_DAY
 from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
-from etl_assets.warehouse.schema import BROUGHT_BY, TableLayout, ensure_table
+from etl_assets.warehouse.schema import BROUGHT_BY, TableLayout, ensure_table, table_columns
 
 _AFFECTED = "_etl_affected"
 _KNOWN = "_etl_known"
@@ -50,13 +50,21 @@ class Superseded:
         """Whether the stream has such an account: one whose rows belong to no window has none."""
         return BROUGHT_BY in self.load.layout.platform_columns
 
+    def exists(self) -> bool:
+        """Whether there is an account already."""
+        return bool(table_columns(self.load.connection, self._layout.schema, self._layout.table))
+
+    def prepare(self) -> None:
+        """Make the table, or bring it up to the contract."""
+        ensure_table(self.load.connection, self._layout)
+
     def add(self, rows: str) -> None:
         """Add versions that were in the table until now.
 
         Args:
             rows: SELECT of the contract's columns and the days that brought them.
         """
-        ensure_table(self.load.connection, self._layout)
+        self.prepare()
         self.load.connection.execute(f"INSERT INTO {self._layout.name} ({self._layout.insert_list}) {rows}")
 
     def add_older(self, rows: str) -> None:
@@ -65,7 +73,7 @@ class Superseded:
         Args:
             rows: SELECT of the contract's columns, each key once.
         """
-        ensure_table(self.load.connection, self._layout)
+        self.prepare()
         name, columns = self._layout.name, self._columns()
         identity = ", ".join((*self.key, self.version))
         self._make(_OLDER, f"SELECT {columns}, [{DAY}] AS {BROUGHT_BY.quoted} FROM ({rows})", day=True)
@@ -90,7 +98,7 @@ class Superseded:
             newest: Table of the staged rows, each key once.
             repeats: Staged rows that are not in it.
         """
-        ensure_table(self.load.connection, self._layout)
+        self.prepare()
         self._find_known(newest)
         self._find_after(newest)
         counts, dates = self._count(newest), self._touched_dates()

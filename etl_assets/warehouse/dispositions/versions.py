@@ -22,7 +22,7 @@ from etl_assets.outcomes import SchemaChangeKind
 from etl_assets.streams.write import Snapshot
 from etl_assets.warehouse.dispositions.base import Load
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
-from etl_assets.warehouse.schema import BROUGHT_BY, Column, TableLayout, ensure_table, table_columns
+from etl_assets.warehouse.schema import Column, TableLayout, ensure_table, table_columns
 from etl_assets.warehouse.types import canonical_text
 
 SNAPSHOT = "_etl_snapshot"
@@ -79,19 +79,14 @@ def row_hash(layout: TableLayout, relation: str | None = None) -> str:
     return f"md5(concat({', '.join(parts)}))"
 
 
-def account_tables(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> list[str]:
+def version_tables(connection: duckdb.DuckDBPyConnection, layout: TableLayout) -> list[str]:
     """Give the tables, as SQL, in which versions of a table's rows are or were kept, in whichever form."""
-    own = layout.schema
-    places = (
-        *((own, name, "_row_hash") for name in (f"{layout.table}_history", f"_{layout.table}_versions")),
-        (own, f"_{layout.table}_keys", "_row_hash"),
-        (f"_{own}", layout.table, BROUGHT_BY.name),
-    )
+    names = (f"{layout.table}_history", f"_{layout.table}_versions", f"_{layout.table}_keys")
     return [
-        qualified(schema, name)
-        for schema, name, column in places
+        qualified(layout.schema, name)
+        for name in names
         # No contract has a column that begins with an underscore, so that no stream's table is mistaken for one.
-        if column in table_columns(connection, schema, name)
+        if "_row_hash" in table_columns(connection, layout.schema, name)
     ]
 
 
@@ -271,7 +266,7 @@ class Versions:
         connection.execute(f"DROP TABLE {other.name}")
 
     def _is_account(self, layout: TableLayout) -> bool:
-        return layout.name in account_tables(self._load.connection, self._load.layout)
+        return layout.name in version_tables(self._load.connection, self._load.layout)
 
     def _layout_of(self, history: bool, values: bool) -> TableLayout:
         own = self._load.layout
