@@ -76,6 +76,8 @@ def test_the_load_log_has_all_of_a_load(session: Session, stager: Stager) -> Non
         "seconds": '{"extract": 0.5, "stage": 0.25}',
         "seconds_total": 0.75,
         "loaded_at": LOADED_AT.replace(tzinfo=None),
+        "restores": None,
+        "restates": False,
     }
 
 
