@@ -77,6 +77,8 @@ def test_the_load_log_has_all_of_a_load(session: Session, stager: Stager) -> Non
         "seconds_total": 0.75,
         "loaded_at": LOADED_AT.replace(tzinfo=None),
         "decisions": "",
+        "restores": None,
+        "restates": False,
     }
 
 
