@@ -18,6 +18,9 @@ class ReplacePartition:
 class Merge:
     """A load adds new keys and updates known ones; the newest version wins, in whichever order days are loaded.
 
+    A day that is loaded again by a mended contract or transform first takes back what the former one made of it; what
+    other days brought of these keys shows again.
+
     Args:
         key: Columns that identify a row.
         version: Column that orders the versions of a row.
@@ -45,7 +48,8 @@ class Append:
 class Cdc:
     """A load applies a change feed: inserts, updates and deletes, in the order of their sequence numbers.
 
-    Deletes leave tombstones, so that an older event that arrives late does not bring a row back.
+    Deletes leave tombstones, so that an older event that arrives late does not bring a row back. A day whose mended
+    transform makes other keys of changes that are applied already is withheld until confirmed.
 
     Args:
         key: Columns that identify a row.
