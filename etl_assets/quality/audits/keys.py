@@ -32,9 +32,15 @@ SHOWN_VALUES = 5
 
 @dataclass(slots=True)
 class Repeats:
-    """Rows of one day whose values occur elsewhere, by where: None for the table, a day for one of the same group."""
+    """Rows of one day whose values occur elsewhere, by where: None for the table, a day for one of the same group.
+
+    Attributes:
+        rows: How many.
+        positions: Of a few of them.
+    """
 
     rows: dict[date | None, int] = field(default_factory=dict)
+    positions: dict[date | None, list[int]] = field(default_factory=dict)
 
     def judge(self, audit: UniqueInTable, staged: StagedDay, published: Collection[date]) -> Finding:
         """Count what is in the table, or will be before this day is."""
@@ -50,7 +56,14 @@ class Repeats:
             share <= audit.maximum_share,
             message,
             {"repeated_rows": repeated, "repeated_share": round(share, 6)},
+            worst=f"_row IN ({', '.join(map(str, self._shown(published)))}) ORDER BY _row"
+            if repeated
+            else "",
         )
+
+    def _shown(self, published: Collection[date]) -> list[int]:
+        counted = [rows for origin, rows in self.positions.items() if origin is None or origin in published]
+        return sorted({position for rows in counted for position in rows})
 
 
 def find_repeats(
@@ -78,18 +91,20 @@ def find_repeats(
     else:
         among = "o._partition <> coalesce(s._own, s._day)"
         within = "coalesce(o._own, o._day) <> coalesce(s._own, s._day)"
+    counted = f"count(DISTINCT s._row), (list(DISTINCT s._row ORDER BY s._row))[:{SHOWN_VALUES}]"
     parts = [
-        f"SELECT s._day, CAST(NULL AS DATE) AS origin, count(DISTINCT s._row) AS n FROM {table_of(stream.id)} AS o "
+        f"SELECT s._day, CAST(NULL AS DATE) AS origin, {counted} FROM {table_of(stream.id)} AS o "
         f"JOIN staged AS s ON {same} AND {among} {_present(stream)} GROUP BY 1"
     ]
     if len(days) > 1:
         parts.append(
-            "SELECT s._day, o._day AS origin, count(DISTINCT s._row) AS n FROM staged AS o "
+            f"SELECT s._day, o._day AS origin, {counted} FROM staged AS o "
             f"JOIN staged AS s ON {same} AND o._day < s._day AND {within} GROUP BY 1, 2"
         )
     sql = f"WITH staged AS MATERIALIZED ({rows}) {' UNION ALL '.join(parts)}"
-    for day, origin, count in connection.execute(sql).fetchall():
+    for day, origin, count, positions in connection.execute(sql).fetchall():
         found[day].rows[origin] = int(count)
+        found[day].positions[origin] = list(positions)
     return found
 
 

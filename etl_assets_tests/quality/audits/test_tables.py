@@ -40,6 +40,7 @@ def test_values_that_the_table_has_from_another_day_are_found(tmp_path: Path) ->
         result = shop.say(LINES.id, 1, repeated)
     assert not result.passed
     assert result.numbers == {"repeated_rows": 40, "repeated_share": 0.8}
+    assert result.sample.count("\n| 0-000") == 5
 
 
 def test_values_of_an_earlier_day_of_the_same_group_are_found(tmp_path: Path) -> None:
