@@ -60,6 +60,12 @@ class Declared:
         """Its name, as people read it."""
         return f"{'schedule' if self.kind is Kind.SCHEDULE_FAILING else 'sensor'} {self.name}"
 
+    @property
+    def link(self) -> str:
+        """Path of its page in the UI."""
+        folder = "schedules" if self.kind is Kind.SCHEDULE_FAILING else "sensors"
+        return f"/locations/etl_assets.definitions/{folder}/{self.name}"
+
 
 def declared_in(repository: dg.RepositoryDefinition) -> list[Declared]:
     """Give all schedules and sensors of a repository."""
@@ -172,7 +178,6 @@ def _due(
 def _condition(
     declared: Declared, key: str, error: str, at: datetime, severity: Severity | None = None
 ) -> Condition:
-    folder = "schedules" if declared.kind is Kind.SCHEDULE_FAILING else "sensors"
     return Condition(
         kind=declared.kind,
         subject=declared.subject,
@@ -183,7 +188,7 @@ def _condition(
         severity=severity,
         error=error,
         cause=key,
-        link=f"/locations/etl_assets.definitions/{folder}/{declared.name}",
+        link=declared.link,
     )
 
 
