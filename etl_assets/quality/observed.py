@@ -23,8 +23,9 @@ import pyarrow as pa
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import MASK
 from etl_assets.quality.rules import compile_contract
-from etl_assets.streams.base import Snapshot, Stream
+from etl_assets.streams.base import Documents, Snapshot, Stream
 from etl_assets.streams.columns import IDENTIFIER, VERSION_COLUMNS
+from etl_assets.streams.documents import FORMAT_FIELD, IDENTIFIER_FIELD
 from etl_assets.streams.observed import (
     OTHERS,
     Kind,
@@ -74,6 +75,8 @@ class FieldWatch:
         self._personal = bool(contract.personal_columns)
         self._read = list(dict.fromkeys(contract.raw_fields))
         self._known = frozenset(self._read) | frozenset(stream.ignored_fields)
+        if isinstance(stream.extract, Documents):
+            self._known |= {IDENTIFIER_FIELD, FORMAT_FIELD}
         self._columns = frozenset(contract.schema.names)
         if isinstance(stream.write, Snapshot):
             self._columns |= frozenset(VERSION_COLUMNS)

@@ -271,7 +271,9 @@ def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, 
             "DROP TABLE etl.failed_items",
             "ALTER TABLE etl.loads DROP COLUMN failed_items",
             "ALTER TABLE etl.partitions DROP COLUMN failed_items",
-            "DELETE FROM etl.schema_version WHERE version = 3",
+            "DROP TABLE etl.schema_changes",
+            "DROP TABLE etl.known_fields",
+            "DELETE FROM etl.schema_version WHERE version >= 3",
         ):
             session.connection.execute(statement)
     with warehouse.read("look at the old file") as connection:
