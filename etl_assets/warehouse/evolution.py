@@ -245,6 +245,8 @@ class _Look:
         )
         if is_new:
             known = prior or KnownField(name, use, present=True)
+            if known.use is Use.IGNORED:
+                known = replace(known, present=True)
             self._known.save(self._stream, replace(known, use=use, kept_out_on=self._request.partition))
             self.changes.append(change)
         if use is Use.WITHHELD or is_new or (prior and prior.kept_out_on == self._request.partition):
@@ -258,6 +260,8 @@ class _Look:
         if after is None:
             return
         known = prior or KnownField(name, Use.EVOLVED, present=True)
+        if known.use is Use.IGNORED:
+            known = replace(known, present=True)
         kind: SchemaChangeKind | None = None
         if known.column is None:
             kind = SchemaChangeKind.ADDED
