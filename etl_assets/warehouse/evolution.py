@@ -81,12 +81,12 @@ class Evolution:
             newest: The latest published day that had rows.
             newest_is_alike: Whether it was loaded by the same contract and code.
         """
-        fields = request.fields
-        if fields is None or not fields.records:
+        if request.fields is None:
             return Plan(request)
         look = _Look(self._connection, self._known, request, newest, newest_is_alike)
-        look.at_unknown()
-        look.at_presence()
+        if request.fields.records:
+            look.at_unknown()
+            look.at_presence()
         request = look.judged()
         record_changes(
             self._connection,
@@ -96,16 +96,17 @@ class Evolution:
             run_id=request.run_id,
             at=naive_utc(request.loaded_at),
         )
-        record_set_aside(
-            self._connection,
-            request.stream,
-            request.partition,
-            look.set_aside,
-            run_id=request.run_id,
-            contract_version=request.contract_version,
-            at=naive_utc(request.loaded_at),
-            published=request.verdict.is_published,
-        )
+        if look.set_aside or any(field.kept_out_on for field in self._known.of(request.stream).values()):
+            record_set_aside(
+                self._connection,
+                request.stream,
+                request.partition,
+                look.set_aside,
+                run_id=request.run_id,
+                contract_version=request.contract_version,
+                at=naive_utc(request.loaded_at),
+                published=request.verdict.is_published,
+            )
         return Plan(request, tuple(look.changes), look.alters)
 
     def settle_table(
@@ -200,7 +201,7 @@ class _Look:
                 columns = (known.column,) if known.use is Use.EVOLVED and known.column else ()
                 self._note_presence(name, columns, is_there=name in self._fields.unknown)
             elif known.column is None:
-                self._known.drop(self._stream, name)
+                self._known.save(self._stream, replace(known, use=Use.IGNORED, present=False))
 
     def judged(self) -> CommitRequest:
         """Give the request with its warnings, or withheld."""
@@ -242,6 +243,8 @@ class _Look:
         )
         if is_new:
             known = prior or KnownField(name, use, present=True)
+            if known.use is Use.IGNORED:
+                known = replace(known, present=True)
             self._known.save(self._stream, replace(known, use=use, kept_out_on=self._request.partition))
             self.changes.append(change)
         if use is Use.WITHHELD or is_new or (prior and prior.kept_out_on == self._request.partition):
@@ -255,6 +258,8 @@ class _Look:
         if after is None:
             return
         known = prior or KnownField(name, Use.EVOLVED, present=True)
+        if known.use is Use.IGNORED:
+            known = replace(known, present=True)
         kind: SchemaChangeKind | None = None
         if known.column is None:
             kind = SchemaChangeKind.ADDED

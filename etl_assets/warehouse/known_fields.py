@@ -24,6 +24,7 @@ class Use(StrEnum):
     EVOLVED = "evolved"
     SET_ASIDE = "set_aside"
     WITHHELD = "withheld"
+    IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,10 @@ class KnownFields:
         if known.get(field.name) == field:
             return
         if field.name in known:
-            self.drop(stream, field.name)
+            self._connection.execute(
+                f"DELETE FROM etl.known_fields WHERE {_THIS_STREAM} AND field = $field",
+                _key(stream) | {"field": field.name},
+            )
         self._connection.execute(
             f"INSERT INTO etl.known_fields (source, stream, {_COLUMNS}) VALUES "
             "($source, $stream, $field, $use, $present, $column, CAST($kinds AS VARCHAR[]), $kept_out_on, $moved_on)",
@@ -110,14 +114,6 @@ class KnownFields:
             },
         )
         self._known[stream.id][field.name] = field
-
-    def drop(self, stream: Stream, name: str) -> None:
-        """Take a field out."""
-        self._connection.execute(
-            f"DELETE FROM etl.known_fields WHERE {_THIS_STREAM} AND field = $field",
-            _key(stream) | {"field": name},
-        )
-        del self._known[stream.id][name]
 
 
 def _key(stream: Stream) -> dict[str, str]:

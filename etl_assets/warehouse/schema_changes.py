@@ -146,7 +146,7 @@ def standing_changes(
     standing = {
         (stream, field)
         for stream, field, use, present in found
-        if present == (use in (Use.SET_ASIDE, Use.WITHHELD))
+        if use != Use.IGNORED and present == (use in (Use.SET_ASIDE, Use.WITHHELD))
     }
     last: dict[tuple[str, str], Noticed] = {}
     for noticed in changes_of(connection, stream_ids):

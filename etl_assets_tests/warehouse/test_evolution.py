@@ -242,6 +242,22 @@ def test_what_was_set_aside_is_superseded_when_the_contract_takes_it(load: Loade
     assert select(load.session.connection, "SELECT tier FROM shop.orders") == [("gold",)]
 
 
+def test_what_was_set_aside_is_superseded_when_it_is_ignored(load: Loader) -> None:
+    load(ORDERS, 0, {"etag": "x"})
+    ignoring = replace(ORDERS, ignored_fields=("etag",))
+    assert load(ignoring, 0, {}).status is Status.PUBLISHED
+    assert select(load.session.connection, "SELECT state FROM etl.quarantine") == [("superseded",)]
+    assert standing_changes(load.session.connection, ["shop/orders"]) == []
+    assert load.kinds() == [(0, "set_aside", "etag")]
+    assert [change.kind for change in load(ORDERS, 1, {"etag": "y"}).schema_changes] == [SET_ASIDE]
+
+
+def test_an_emptied_day_supersedes_what_it_set_aside(load: Loader) -> None:
+    load(ORDERS, 0, {"etag": "x"})
+    load(ORDERS, 0, confirm_empty=True)
+    assert select(load.session.connection, "SELECT state FROM etl.quarantine") == [("superseded",)]
+
+
 def test_strict_withholds_and_says_what_to_do(load: Loader) -> None:
     load(STRICT, 0, {})
     result = load(STRICT, 1, {"tier": "gold"})

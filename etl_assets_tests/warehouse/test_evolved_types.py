@@ -46,7 +46,7 @@ def loaded(stager: Stager, days: Sequence[tuple[int, Sequence[Any]]]) -> tuple[l
         return found, dict(select(session.connection, "SELECT order_id, x FROM shop.orders"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(days=DAYS, data=st.data())
 def test_type_and_values_are_the_same_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, days: list[list[Any]], data: st.DataObject
@@ -64,7 +64,7 @@ def test_type_and_values_are_the_same_in_any_order(
             assert stored is None or text_of(stored) == text_of(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(values=st.lists(st.one_of(DOUBLES, WHOLE_DOUBLES), min_size=1, max_size=50))
 @example(values=[-0.0, 1e16, 1e15 + 0.5, 5e-324, math.pi, float(EXACT), float(EXACT + 2), 1e22, 1e-5])
 def test_the_database_spells_doubles_as_we_do(values: list[float]) -> None:
