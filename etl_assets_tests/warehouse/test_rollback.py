@@ -9,7 +9,7 @@ import pytest
 
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import Stream
-from etl_assets.warehouse.commit import CommitRequest
+from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.consistency import published_landings, row_differences
 from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.history import cost_of
