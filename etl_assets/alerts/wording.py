@@ -54,7 +54,7 @@ _DID: Mapping[Kind, str] = {
     Kind.CHECK_FAILED: "The result is recorded with its numbers; a check like this keeps no day from being published.",
     Kind.THRESHOLD: "The days were published; only the number is out of the ordinary.",
     Kind.PARTITION_LATE: "It goes on as soon as the day is loaded; nothing was skipped.",
-    Kind.SCHEMA_CHANGED: "The load went through under the new contract.",
+    Kind.SCHEMA_CHANGED: "The load went through; what it noticed is in etl.schema_changes.",
     Kind.SOURCE_BROKEN: "It stopped asking, put the remaining days off, and tries again at every load.",
     Kind.SCHEDULE_FAILING: "Dagster tries again at the next tick.",
     Kind.SENSOR_FAILING: "Dagster tries again at the next tick.",
@@ -157,7 +157,7 @@ _STEPS: Mapping[Kind, Callable[[Problem, str], Sequence[Step]]] = {
     Kind.CHECK_FAILED: _look("Look at the check's result and its numbers over time."),
     Kind.THRESHOLD: _look("Compare the day with those before it."),
     Kind.PARTITION_LATE: _load_late,
-    Kind.SCHEMA_CHANGED: _look("See that whoever reads the table knows.", "etl-assets plan"),
+    Kind.SCHEMA_CHANGED: _look("See that whoever reads the table knows.", "etl-assets status"),
     Kind.SOURCE_BROKEN: _look(
         "Ask whoever runs the source; then load what was put off.", "etl-assets status"
     ),

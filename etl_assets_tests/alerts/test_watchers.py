@@ -18,11 +18,12 @@ from etl_assets.alerts.problems import Problem, problems_in, with_conditions
 from etl_assets.alerts.watchers import circuits, warehouse
 from etl_assets.alerts.watchers.warehouse import LOCK_SECONDS
 from etl_assets.failures import FailureClass, SnapshotGuardTripped
-from etl_assets.outcomes import Status
+from etl_assets.outcomes import SchemaChange, SchemaChangeKind, Status
 from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.sources.circuit import CircuitState, CircuitStatus
 from etl_assets.sources.circuit_file import CircuitFile
 from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry
+from etl_assets.warehouse.schema_changes import record_changes
 from etl_assets_tests.alerts.desk import Desk, Recorder, open_desk
 
 RULES = """
@@ -291,6 +292,30 @@ def test_a_changed_contract_is_told_once(watch: Watch) -> None:
     watch.tick(30)
     assert watch.told.titles == ["shop/orders changed its columns or rules"]
     assert watch.problems(Kind.SCHEMA_CHANGED) == []
+
+
+def test_what_a_source_changed_is_told_once(watch: Watch) -> None:
+    watch.load(DAY)
+    change = SchemaChange(SchemaChangeKind.SET_ASIDE, field="tier", after="VARCHAR", rows=3)
+    withheld = SchemaChange(SchemaChangeKind.WITHHELD, field="rank", after="BIGINT", rows=3)
+    with open_warehouse(watch.desk.settings).session("test") as session:
+        stream = watch.desk.scene().streams["shop/orders"]
+        at = watch.desk.now.replace(tzinfo=None)
+        record_changes(session.connection, stream, DAY, [change, withheld], run_id="run-1", at=at)
+    watch.tick(30)
+    watch.tick(30)
+    [notice] = watch.told.notices
+    assert notice.error == "unknown field tier was set aside, it looks like VARCHAR (3 rows)"
+    assert notice.severity is Severity.WARNING
+    assert notice.owners == ("team:sales",)
+
+
+def test_a_rollback_is_no_change_of_contract(watch: Watch) -> None:
+    watch.load(DAY)
+    watch.tick()
+    watch.load(DAY, contract_version="", verdict="rolled_back")
+    watch.tick(30)
+    assert watch.told.titles == []
 
 
 def open_circuit(watch: Watch, minutes: float, status: CircuitStatus = CircuitStatus.OPEN) -> None:

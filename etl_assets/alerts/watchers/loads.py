@@ -15,6 +15,7 @@ import duckdb
 from etl_assets.alerts.conditions import Condition, Kind, Report, Resolution, Severity
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.rules import Limits
+from etl_assets.warehouse.ledger import ROLLED_BACK
 
 LOADS_AT_ONCE = 20_000
 BACK_TO_NORMAL_AFTER = timedelta(hours=12)
@@ -23,7 +24,8 @@ BACK_TO_NORMAL_AFTER = timedelta(hours=12)
 _QUERY = f"""
 SELECT load_id, source || '/' || stream, partition, run_id, extracted, quarantined, seconds_total, contract_version,
        loaded_at
-FROM etl.loads WHERE load_id > ? AND loaded_at >= ? ORDER BY load_id LIMIT {LOADS_AT_ONCE}"""
+FROM etl.loads WHERE load_id > ? AND loaded_at >= ? AND verdict <> '{ROLLED_BACK}'
+ORDER BY load_id LIMIT {LOADS_AT_ONCE}"""
 
 
 @dataclass(frozen=True, slots=True)

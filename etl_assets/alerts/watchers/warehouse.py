@@ -20,6 +20,7 @@ from etl_assets.alerts.outbox import moment
 from etl_assets.alerts.watchers.late import late_partitions
 from etl_assets.alerts.watchers.loads import new_loads
 from etl_assets.alerts.watchers.partitions import unpublished_partitions
+from etl_assets.alerts.watchers.schema_changes import schema_changes
 from etl_assets.alerts.watchers.summary import daily_summary
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema import table_columns
@@ -33,7 +34,13 @@ Memory = dict[str, Any]
 
 Look = Callable[[duckdb.DuckDBPyConnection | None, Scene, Memory], Report]
 
-LOOKS: Sequence[Look] = (unpublished_partitions, late_partitions, new_loads, daily_summary)
+LOOKS: Sequence[Look] = (
+    unpublished_partitions,
+    late_partitions,
+    new_loads,
+    schema_changes,
+    daily_summary,
+)
 """Each is told the warehouse, or None where there is none yet. One more kind of condition is one more line here."""
 
 
