@@ -46,7 +46,7 @@ def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: Runni
             scheduled_execution_time=datetime.combine(day + timedelta(days=1), time(2), tzinfo=UTC),
             repository_def=definitions.get_repository_def(),
         )
-        [schedule] = definitions.get_repository_def().schedule_defs
+        schedule = definitions.get_repository_def().get_schedule_def("daily_at_0200_utc")
         [request] = schedule.evaluate_tick(context).run_requests or []
         assert request.partition_key == day.isoformat()
         result = definitions.resolve_job_def(DAILY_JOB).execute_in_process(

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etl_assets.outcomes import Status
 from etl_assets.pipeline import staging
 from etl_assets.pipeline.staged import StagedStore
 from etl_assets.pipeline.staging import stage_partition
@@ -130,7 +131,11 @@ def test_loaded_rows_are_the_input_rows_after_any_work(
         check(yard, records)
         for action, place in work:
             if work_on(yard, action, place, data):
-                yard.load()
+                outcome = yard.load()
+                if outcome.status is Status.WITHHELD:
+                    # The table's last row would go, and nobody confirmed that the day may be empty.
+                    assert "--confirm-empty" in outcome.message
+                    return
                 check(yard, records)
         if data.draw(st.booleans(), label="mended contract"):
             yard.mend(contract=WiderReadings)

@@ -272,9 +272,11 @@ def test_damage_within_a_once_good_file_is_told_whenever_it_shows(
 ) -> None:
     with warehouse.session("load") as session:
         session.commit(stager.request(LINES, 0, [line(0, f"n{number}") for number in range(100)]))
+    # Behind the headers, where the rows are depends on all that was written before them: all of it is damaged.
+    size = 4096 if where <= 12288 else warehouse.path.stat().st_size - where
     with warehouse.path.open("r+b") as file:
         file.seek(where)
-        file.write(b"\xa5" * 4096)
+        file.write(b"\xa5" * size)
     request = stager.request(LINES, 0, [line(0, "b")])
     with pytest.raises(WarehouseError, match="is damaged"), warehouse.session("load") as session:
         session.commit(request)

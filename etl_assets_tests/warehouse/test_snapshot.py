@@ -132,7 +132,7 @@ def test_a_snapshot_that_would_remove_too_much_is_withheld(session: Session, sta
         "run again with --confirm-empty to accept"
     )
     after = everything(session.connection)
-    assert {name for name in after if after[name] != before[name]} == {"etl.partitions"}
+    assert {name for name in after if after[name] != before[name]} == {"etl.partitions", "etl.check_results"}
     accepted = session.commit(stager.request(GUARDED, 1, fewer, confirm_empty=True))
     assert accepted.status is Status.PUBLISHED
     assert accepted.counts.removed == 3

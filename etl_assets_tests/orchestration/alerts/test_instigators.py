@@ -180,10 +180,14 @@ def test_the_projects_own_schedules_and_sensors_are_watched(tmp_path: Path) -> N
     declared = declared_in(build_definitions(settings).get_repository_def())
     assert {(each.name, each.is_on) for each in declared} == {
         ("daily_at_0200_utc", True),
+        ("data_quality_at_0600_utc", True),
         ("mart_automation", True),
         ("alerts", True),
     }
-    assert {each.cron for each in declared if each.kind is Kind.SCHEDULE_FAILING} == {"0 2 * * *"}
+    assert {each.cron for each in declared if each.kind is Kind.SCHEDULE_FAILING} == {
+        "0 2 * * *",
+        "0 6 * * *",
+    }
 
 
 def add_backfill(
