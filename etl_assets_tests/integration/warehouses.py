@@ -15,7 +15,7 @@ STAMPS = ("_run_id", "_loaded_at")
 """Columns that tell which run wrote a row; they differ between runs that load the same rows."""
 
 NOT_IN_FILES = (*STAMPS, "_brought_by")
-"""Columns that the platform adds, and that files of a source therefore say nothing of; `_partition` follows from them."""
+"""Columns that tell which load wrote or brought a row, of which the files of a source say nothing."""
 
 VISIBLE_SCHEMAS = ("shop", "marts")
 
