@@ -113,10 +113,10 @@ def _step(scene: Scene, failed: FailedRun, step: str, data: StepFailureData) -> 
         )
         yield from _of_days(scene, failed, streams[step], days, error, failure_class)
         return
-    keys = {key.to_python_identifier(): key for key in failed.run.asset_selection or ()}
-    subject = keys[step].to_user_string() if step in keys else _job(failed.run)
-    if subject == _job(failed.run) and step.replace("__", "/") in scene.owners:
-        subject = step.replace("__", "/")
+    # The step of an asset is named after its key.
+    names = {name.replace("/", "__"): name for name in scene.owners}
+    names |= {key.to_python_identifier(): key.to_user_string() for key in failed.run.asset_selection or ()}
+    subject = names.get(step, _job(failed.run))
     yield _of_run(scene, failed, subject, error, failure_class, step)
 
 
@@ -128,7 +128,8 @@ def _whole(scene: Scene, failed: FailedRun, text: str) -> Iterator[Condition]:
         for stream in streams:
             yield from _of_days(scene, failed, stream, days, error, "")
     else:
-        yield _of_run(scene, failed, _job(failed.run), error, "", "")
+        subject = "/".join(paths[0]) if len(paths) == 1 else _job(failed.run)
+        yield _of_run(scene, failed, subject, error, "", "")
 
 
 def _of_days(

@@ -104,6 +104,27 @@ def test_a_failed_run_is_told_with_its_error_and_without_data(watch: Watch) -> N
     assert "Ada" not in notice.to_json()
 
 
+def test_a_failed_asset_is_told_by_its_name_and_owner_and_is_over_when_it_is_made(watch: Watch) -> None:
+    owners = {"machines/pump": "team:works"}
+    leaks = True
+
+    @dg.asset(key_prefix="machines")
+    def pump() -> None:
+        if leaks:
+            raise RuntimeError("it leaks")
+
+    definitions = dg.Definitions(assets=[pump], jobs=[dg.define_asset_job("watering", [pump])])
+    for leaks in (True, False):  # noqa: B007 - the asset looks at it
+        definitions.resolve_job_def("watering").execute_in_process(
+            instance=watch.instance, raise_on_error=False
+        )
+        watch.tick(15, owners=owners)
+        watch.tick(30, owners=owners)
+    assert [notice.status for notice in watch.notices] == ["new", "recovered"]
+    assert watch.titles[0] == "machines/pump: 1 run failed"
+    assert watch.notices[0].owners == ("team:works",)
+
+
 @BOTH_STORAGES
 def test_it_is_over_when_the_job_succeeds(watch: Watch) -> None:
     broken_job.execute_in_process(instance=watch.instance, raise_on_error=False)
