@@ -8,6 +8,7 @@ chart shows and how. What does not: adding up (`facts`), and where it stands (`p
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -23,6 +24,7 @@ from etl_assets.report.facts import (
     Facts,
     StageTime,
     StreamFacts,
+    bucket_width,
     buckets,
 )
 from etl_assets.streams.base import ErrorBudget
@@ -80,6 +82,15 @@ _CONFIG: dict[str, Any] = {
 
 _SHORT = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
 """How numbers stand on an axis; Vega's own short form would write 10m for a hundredth."""
+
+_EDGE = {"stroke": "var(--paper)", "strokeWidth": 0.5}
+_PLACES = re.compile(r' (?:d|transform)="[^"<]*"')
+_LONG = re.compile(r"-?\d+\.\d\d+")
+_IDLE = re.compile(
+    r'<path class="background"[^>]*/>| (?:aria-\w+|role|class|opacity|pointer-events|stroke-miterlimit|font-family)='
+    r'"(?:true|1|10|none|graphics-\w+|[-\w]+ mark container|mark[-\w ]+|system-ui, sans-serif)"'
+)
+"""What Vega writes of each mark beyond its looks; fonts are in the style sheet."""
 
 Spec = dict[str, Any]
 
@@ -252,7 +263,13 @@ def draw(spec: Spec, label: str) -> str:
     svg = vl_convert.vegalite_to_svg(
         {"background": None, "padding": 4, "config": _CONFIG, **spec}, vl_version=VEGA_LITE
     )
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+    return _slim(svg).replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+
+
+def _slim(svg: str) -> str:
+    """Leave out what changes nothing to the eye, and what is of no use within an image that has one label."""
+    svg = _PLACES.sub(lambda found: _LONG.sub(lambda number: f"{float(number[0]):.1f}", found[0]), svg)
+    return _IDLE.sub("", svg)
 
 
 def _rows(found: Iterable[Bucket], first: date, last: date, height: int, width: int = WIDTH) -> Spec:
@@ -287,7 +304,7 @@ def _bars(
         "width": WIDTH,
         "height": height,
         # Vega-Lite would lay bars that have a beginning and an end on their side.
-        "mark": {"type": "rect", "stroke": "var(--paper)", "strokeWidth": 0.5},
+        "mark": {"type": "rect", **(_EDGE if bucket_width(first, last) == 1 else {})},
         "encoding": {
             "x": _time("m", first, last),
             "x2": {"field": "e"},

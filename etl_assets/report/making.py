@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etl_assets.marts.catalogue import Mart
+from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.report.page import check_place, render, write
 from etl_assets.report.reading import Period, read_facts
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.database import Warehouse
 
 FILE_NAME = "report.html"
 """Name of the report in the data folder."""
@@ -24,6 +26,8 @@ def make_report(
     marts: Sequence[Mart],
     path: Path,
     period: Period | None = None,
+    *,
+    warehouse: Warehouse | None = None,
 ) -> int:
     """Read what the warehouse knows, and write the page; loads wait while it is read, and not while it is made.
 
@@ -33,6 +37,7 @@ def make_report(
         marts: All marts.
         path: The file; one that is there is replaced.
         period: The days; by default those of `etl-assets status`, two years at most.
+        warehouse: The warehouse, if it is another one than the settings name.
 
     Returns:
         The size in bytes.
@@ -42,4 +47,5 @@ def make_report(
         WarehouseError: If there is no warehouse yet, or it cannot be read.
     """
     check_place(path)
-    return write(render(read_facts(settings, streams, marts, period or Period())), path)
+    opened = warehouse or open_warehouse(settings)
+    return write(render(read_facts(settings, opened, streams, marts, period or Period())), path)

@@ -41,8 +41,12 @@ _TONES = {
     DayStatus.LOST: "l",
 }
 """Classes of the style sheet: one letter, since there is a cell for each day."""
-_GLYPHS = dict(zip(DayStatus, (" ", "!", "W", "F", " ", "\N{EN DASH}"), strict=True))
+_GLYPHS = dict(
+    zip(DayStatus, ("\N{NO-BREAK SPACE}", "!", "W", "F", "\N{NO-BREAK SPACE}", "\N{EN DASH}"), strict=True)
+)
 """What tells statuses apart where colours do not; the style sheet has the same for the calendar."""
+SHOWN_FIRST = 12
+"""Things to look at that are shown before the reader asks for more."""
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -88,6 +92,7 @@ def render(facts: Facts) -> str:
         facts=facts,
         statuses=list(DayStatus),
         attention=attention(facts),
+        shown_first=SHOWN_FIRST,
         sections=[_section(facts, stream) for stream in facts.streams],
         overview=Markup(charts.overview_chart(facts)) if facts.streams else "",
         stages=Markup(charts.stages_chart(facts.stages)),

@@ -19,7 +19,6 @@ from etl_assets.alerts.scrub import first_line, secrets_in
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
 from etl_assets.marts.catalogue import Mart
-from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.pipeline.plan import can_be_had
 from etl_assets.quality.rules import compile_contract
 from etl_assets.report.checks import checks_of, failed_checks_of
@@ -35,6 +34,7 @@ from etl_assets.report.facts import (
 from etl_assets.report.tables import is_there
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.failed_items import pending_items
 from etl_assets.warehouse.ledger import ROLLED_BACK
 from etl_assets.warehouse.quarantine import State
@@ -62,6 +62,7 @@ class Period:
 
 def read_facts(
     settings: Settings,
+    warehouse: Warehouse,
     streams: Sequence[Stream],
     marts: Sequence[Mart],
     period: Period,
@@ -70,7 +71,8 @@ def read_facts(
     """Read everything that a report tells.
 
     Args:
-        settings: Where everything is.
+        settings: Where everything else is.
+        warehouse: The warehouse.
         streams: The streams that it tells of.
         marts: All marts; those that read none of the streams are left out.
         period: The days.
@@ -86,7 +88,7 @@ def read_facts(
     def clean(text: str | None) -> str:
         return first_line(text or "", secrets)
 
-    with open_warehouse(settings).read("etl-assets report") as connection:
+    with warehouse.read("etl-assets report") as connection:
         first, last = _ends(connection, period, settings.start_date, now)
         found = _read(connection, streams, marts, first, last, clean)
     landing = Landing(settings.landing_dir)
