@@ -48,7 +48,8 @@ def fill(connection: duckdb.DuckDBPyConnection, streams: list[Stream], days: int
     connection.execute(
         "CREATE TEMP TABLE day AS SELECT *, CASE WHEN h = 0 THEN 'failed' WHEN h = 1 THEN 'withheld' "
         "WHEN h < 8 THEN 'published_with_warnings' ELSE 'published' END AS status, "
-        "'run' || n AS run_id, partition + INTERVAL 26 HOUR AS attempted FROM (SELECT one[1] AS source, one[2] AS stream, "
+        "'run' || n AS run_id, partition + INTERVAL 26 HOUR AS attempted "
+        "FROM (SELECT one[1] AS source, one[2] AS stream, "
         "n, CAST($first AS DATE) + CAST(n AS INTEGER) AS partition, "
         "CAST(hash(one[2], n) % 60 AS INTEGER) AS h, 800 + CAST(hash(n, one[2]) % 400 AS INTEGER) AS e "
         "FROM (SELECT unnest(CAST($ids AS VARCHAR[][])) AS one), range($days) AS r(n)) WHERE h <> 59",
