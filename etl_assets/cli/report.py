@@ -53,6 +53,7 @@ def _period(first: str, last: str) -> Period:
     from etl_assets.cli.days import day_range, last_full_day, parse_day
     from etl_assets.report.reading import Period
 
+    ends = parse_day(first, "--from") if first else None, parse_day(last, "--to") if last else None
     if first or last:
         day_range(first or last, last or last_full_day().isoformat())
-    return Period(parse_day(first, "--from") if first else None, parse_day(last, "--to") if last else None)
+    return Period(*ends)

@@ -160,6 +160,7 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
         for check in shown
         for point in check.trend
     ]
+    by_day = bucket_width(first, last) == 1
     y = {
         "field": "v",
         "type": "quantitative",
@@ -188,7 +189,13 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
             "height": 34,
             "layer": [
                 {
-                    "mark": {"type": "line", "color": "var(--published)", "strokeWidth": 1.5},
+                    "mark": {
+                        "type": "line",
+                        "color": "var(--published)",
+                        "strokeWidth": 1.5,
+                        # A line of one number could not be seen.
+                        "point": {"size": 12, "color": "var(--published)"} if by_day else False,
+                    },
                     "encoding": {"x": _time("m", first, last), "y": y},
                 },
                 {
@@ -341,7 +348,7 @@ def _shares(values: Sequence[Spec], budget: ErrorBudget, first: date, last: date
                     "type": "line",
                     "color": "var(--warnings)",
                     "strokeWidth": 1.5,
-                    "point": {"size": 12},
+                    "point": {"size": 12, "color": "var(--warnings)"},
                 },
                 "encoding": {"x": _time("m", first, last), "y": y},
             },
