@@ -1,22 +1,17 @@
-"""The charts of a report: Vega-Lite specifications, drawn as SVG in this process by vl-convert.
+"""The charts of a report: what each of them shows, as a Vega-Lite specification, and what it is called.
 
-Colours are named as CSS variables, so that one drawing serves light and dark, and a printer. A chart is one image to a
-screen reader, with a label that says what it shows; its numbers stand in a table beside it. What belongs here: what a
-chart shows and how. What does not: adding up (`facts`), and where it stands (`page`).
+The numbers of a chart stand in a table beside it. What belongs here: what a chart shows. What does not: drawing it
+(`drawing`), adding up (`facts`), and where it stands (`page`).
 """
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
-import vl_convert
-
+from etl_assets.report.drawing import FAINT, INK, Spec, colour_scale, draw, moment, time_axis
 from etl_assets.report.facts import (
     Bucket,
     CheckHistory,
@@ -29,8 +24,6 @@ from etl_assets.report.facts import (
 )
 from etl_assets.streams.base import ErrorBudget
 
-VEGA_LITE = "5.21"
-"""The grammar's version, of those that vl-convert knows."""
 WIDTH = 940
 BESIDE = 740
 """Width of a chart that has a small calendar beside it."""
@@ -50,49 +43,10 @@ ROW_COLOURS = {
     "quarantined": "var(--warnings)",
 }
 STAGE_COLOURS = {"extract": "var(--first)", "stage": "var(--second)", "commit": "var(--third)"}
-_INK, _FAINT, _LINE = "var(--ink)", "var(--faint)", "var(--line)"
-_CONFIG: dict[str, Any] = {
-    "font": "system-ui, sans-serif",
-    # The whole chart has a label; descriptions of single marks would be the most of its size.
-    "aria": False,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": _FAINT,
-        "titleColor": _FAINT,
-        "gridColor": _LINE,
-        "domainColor": _LINE,
-        "tickColor": _LINE,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-    },
-    "header": {"labelColor": _INK, "labelFontSize": 11},
-    "legend": {
-        "labelColor": _INK,
-        "titleColor": _FAINT,
-        "labelFontSize": 11,
-        "orient": "top",
-        "title": None,
-        "symbolType": "square",
-        "offset": 4,
-        "labelLimit": 300,
-        "columnPadding": 24,
-    },
-}
-
 _SHORT = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
 """How numbers stand on an axis; Vega's own short form would write 10m for a hundredth."""
 
 _EDGE = {"stroke": "var(--paper)", "strokeWidth": 0.5}
-_PLACES = re.compile(r' (?:d|transform)="[^"<]*"')
-_LONG = re.compile(r"-?\d+\.\d\d+")
-_IDLE = re.compile(
-    r'<path class="background"[^>]*/>| (?:aria-\w+|role|class|opacity|pointer-events|stroke-miterlimit|font-family)='
-    r'"(?:true|1|10|none|graphics-\w+|[-\w]+ mark container|mark[-\w ]+|system-ui, sans-serif)"'
-)
-"""What Vega writes of each mark beyond its looks; fonts are in the style sheet."""
-
-Spec = dict[str, Any]
 
 
 def overview_chart(facts: Facts) -> str:
@@ -127,7 +81,7 @@ def volume_chart(stream: StreamFacts, first: date, last: date, width: int = WIDT
     """Draw the rows of a stream's days over time, above the share of quarantined ones and the budget for it."""
     found = buckets(stream.days, first, last)
     shares = [
-        {"m": _moment(bucket.first), "v": round(share, 6)}
+        {"m": moment(bucket.first), "v": round(share, 6)}
         for bucket in found
         if (share := bucket.share) is not None
     ]
@@ -153,7 +107,7 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
     values = [
         {
             "c": _title(check),
-            "m": _moment(point.first),
+            "m": moment(point.first),
             "v": round(point.value * (100 if _is_share(check) else 1), 6),
             "f": point.failed,
         }
@@ -196,7 +150,7 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
                         # A line of one number could not be seen.
                         "point": {"size": 12, "color": "var(--published)"} if by_day else False,
                     },
-                    "encoding": {"x": _time("m", first, last), "y": y},
+                    "encoding": {"x": time_axis("m", first, last), "y": y},
                 },
                 {
                     "transform": [{"filter": "datum.f > 0"}],
@@ -209,7 +163,7 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
                         "size": 70,
                         "color": "var(--failed)",
                     },
-                    "encoding": {"x": _time("m", first, last), "y": y},
+                    "encoding": {"x": time_axis("m", first, last), "y": y},
                 },
             ],
         },
@@ -245,38 +199,19 @@ def stages_chart(stages: Sequence[StageTime]) -> str:
                 "field": "s",
                 "sort": slowest,
                 "title": None,
-                "axis": {"labelLimit": LONGEST_LABEL, "domain": False, "ticks": False, "labelColor": _INK},
+                "axis": {"labelLimit": LONGEST_LABEL, "domain": False, "ticks": False, "labelColor": INK},
             },
             "x": {
                 "field": "v",
                 "type": "quantitative",
                 "title": "seconds of the last load of each day, added up",
             },
-            "color": _colour(STAGE_COLOURS),
+            "color": colour_scale(STAGE_COLOURS),
             "order": {"field": "k", "sort": "descending"},
         },
     }
     said = ", ".join(f"{stream} {totals[stream]:,.1f} s" for stream in slowest)
     return draw(spec, f"Seconds by stream and stage, the slowest streams first: {said}")
-
-
-def draw(spec: Spec, label: str) -> str:
-    """Draw a specification as one image with a label, as an SVG element.
-
-    Args:
-        spec: What to draw.
-        label: What a screen reader says of it.
-    """
-    svg = vl_convert.vegalite_to_svg(
-        {"background": None, "padding": 4, "config": _CONFIG, **spec}, vl_version=VEGA_LITE
-    )
-    return _slim(svg).replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
-
-
-def _slim(svg: str) -> str:
-    """Leave out what changes nothing to the eye, and what is of no use within an image that has one label."""
-    svg = _PLACES.sub(lambda found: _LONG.sub(lambda number: f"{float(number[0]):.1f}", found[0]), svg)
-    return _IDLE.sub("", svg)
 
 
 def _rows(found: Iterable[Bucket], first: date, last: date, height: int, width: int = WIDTH) -> Spec:
@@ -313,7 +248,7 @@ def _bars(
         # Vega-Lite would lay bars that have a beginning and an end on their side.
         "mark": {"type": "rect", **(_EDGE if bucket_width(first, last) == 1 else {})},
         "encoding": {
-            "x": _time("m", first, last),
+            "x": time_axis("m", first, last),
             "x2": {"field": "e"},
             "y": {
                 "field": "v",
@@ -322,7 +257,7 @@ def _bars(
                 "axis": {"tickCount": 3, "labelExpr": _SHORT, "domain": False, "ticks": False},
             },
             "y2": {"field": "l"},
-            "color": _colour(colours),
+            "color": colour_scale(colours),
         },
     }
 
@@ -350,16 +285,16 @@ def _shares(values: Sequence[Spec], budget: ErrorBudget, first: date, last: date
                     "strokeWidth": 1.5,
                     "point": {"size": 12, "color": "var(--warnings)"},
                 },
-                "encoding": {"x": _time("m", first, last), "y": y},
+                "encoding": {"x": time_axis("m", first, last), "y": y},
             },
             {
                 "data": {"values": shown},
-                "mark": {"type": "rule", "color": _FAINT, "strokeDash": [4, 3]},
+                "mark": {"type": "rule", "color": FAINT, "strokeDash": [4, 3]},
                 "encoding": {"y": y},
             },
             {
                 "data": {"values": shown},
-                "mark": {"type": "text", "align": "right", "dy": -5, "color": _FAINT, "fontSize": 10},
+                "mark": {"type": "text", "align": "right", "dy": -5, "color": FAINT, "fontSize": 10},
                 "encoding": {"x": {"value": width}, "y": y, "text": {"field": "k"}},
             },
         ],
@@ -374,28 +309,5 @@ def _title(check: CheckHistory) -> str:
     return f"{check.name}: {check.measure.replace('_', ' ')}{', %' if _is_share(check) else ''}"
 
 
-def _colour(colours: dict[str, str]) -> Spec:
-    return {
-        "field": "k",
-        "type": "nominal",
-        "scale": {"domain": list(colours), "range": list(colours.values())},
-    }
-
-
-def _time(field: str, first: date, last: date) -> Spec:
-    return {
-        "field": field,
-        "type": "temporal",
-        "title": None,
-        "scale": {"type": "utc", "domain": [_moment(first), _moment(last + timedelta(days=1))]},
-        "axis": {"grid": False, "tickCount": 8},
-    }
-
-
 def _span(bucket: Bucket) -> Spec:
-    return {"m": _moment(bucket.first), "e": _moment(bucket.end)}
-
-
-def _moment(day: date) -> int:
-    """Give a day's beginning in milliseconds, as Vega counts time."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    return {"m": moment(bucket.first), "e": moment(bucket.end)}
