@@ -42,7 +42,7 @@ for (const table of all("table.sortable")) {
     head.append(button);
     head.setAttribute("aria-sort", head.dataset.sorted ?? "none");
   });
-  if (table.tBodies[0].rows.length < 8) continue;
+  if (table.tBodies[0].rows.length < 6) continue;
   const bar = document.createElement("div");
   const label = document.createElement("label");
   const input = document.createElement("input");
