@@ -186,6 +186,7 @@ def stages_chart(stages: Sequence[StageTime]) -> str:
     slowest = sorted(totals, key=lambda stream: (-totals[stream], stream))[:SHOWN_STAGES]
     if not slowest:
         return ""
+    taken = {one.stage for one in stages}
     values = [
         {"s": one.stream, "k": one.stage, "v": round(one.total, 3)} for one in stages if one.stream in totals
     ]
@@ -206,7 +207,7 @@ def stages_chart(stages: Sequence[StageTime]) -> str:
                 "type": "quantitative",
                 "title": "seconds of the last load of each day, added up",
             },
-            "color": colour_scale(STAGE_COLOURS),
+            "color": colour_scale({stage: STAGE_COLOURS[stage] for stage in STAGE_COLOURS if stage in taken}),
             "order": {"field": "k", "sort": "descending"},
         },
     }

@@ -131,7 +131,7 @@ def _of_stream(stream: StreamFacts) -> Iterator[Attention]:
 
 def _of_day(stream: StreamFacts, day: Day) -> Problem:
     parts = [day.message]
-    if day.stage:
+    if day.stage and day.status is DayStatus.FAILED:
         parts.append(f"stage {day.stage}, {day.failure_class.replace('_', ' ')}")
     if day.shows_earlier:
         parts.append("the table shows an earlier load of this day")

@@ -1,4 +1,4 @@
-"""The report in Chromium, opened as a file: it asks for nothing, links jump, tables sort and filter, faults are seen."""
+"""The report in Chromium, opened as a file: nothing is asked for, links jump, tables sort, planted faults are seen."""
 
 from __future__ import annotations
 
