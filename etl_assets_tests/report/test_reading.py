@@ -100,6 +100,8 @@ def test_stages_are_those_of_the_loads(facts: Facts) -> None:
 def test_no_message_tells_a_secret_or_an_address(facts: Facts) -> None:
     told = repr(facts)
     assert "volume: <script>" in told
+    [failed] = facts.streams[0].failed_checks
+    assert failed.message == "volume: <script>alert(1)</script> & '...' '...' *** ***@***"
     assert SECRET not in told
     assert EMAIL not in told
 
