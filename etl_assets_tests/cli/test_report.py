@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from etl_assets.cli.main import run
+from etl_assets.settings import Settings
 from etl_assets.warehouse.database import Warehouse
 from etl_assets_tests.report.planted import DAYS, Page, plant
 from etl_assets_tests.warehouse.samples import day
@@ -18,13 +19,19 @@ from etl_assets_tests.warehouse.samples import day
 ENDS = ("--from", day(0).isoformat(), "--to", day(DAYS - 1).isoformat())
 
 
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data folder with planted days, which the command only reads."""
+    return plant(tmp_path_factory.mktemp("planted"))
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that the command works in, with planted days in its data folder."""
-    settings = plant(tmp_path)
-    for name, value in settings.environment.items():
+def folder(planted: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the command is called in; another folder is in it."""
+    for name, value in planted.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     return tmp_path
 
 
@@ -49,11 +56,11 @@ def test_it_can_be_of_some_streams_and_open_itself(
     assert {name for name in page.ids if name.startswith("s-")} == {"s-shop-orders", "s-erp-stock_levels"}
 
 
-def test_it_waits_for_a_load_that_is_under_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_waits_for_a_load_that_is_under_way(folder: Path, planted: Settings) -> None:
     held, let_go = threading.Event(), threading.Event()
 
     def load() -> None:
-        with Warehouse(folder / "data" / "warehouse.duckdb").session("load"):
+        with Warehouse(planted.warehouse_path).session("load"):
             held.set()
             let_go.wait(30)
 

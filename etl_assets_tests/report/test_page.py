@@ -142,6 +142,12 @@ def test_an_empty_warehouse_makes_a_page(tmp_path: Path) -> None:
     assert "Nothing was loaded." in page.text
 
 
+def test_a_project_without_streams_makes_a_page(planted: Settings) -> None:
+    page = Page.of(render(facts_of(planted, streams=())))
+    check_whole(page)
+    assert "0 streams" in page.text
+
+
 def test_two_years_of_ten_streams_stay_small_and_bounded(tmp_path: Path) -> None:
     settings, streams = settings_of(tmp_path), many_streams(10)
     warehouse = Warehouse(settings.warehouse_path)

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -36,7 +36,6 @@ from etl_assets_tests.report.planted import (
     WARNED,
     WITHHELD,
     facts_of,
-    plant,
     settings_of,
 )
 from etl_assets_tests.report.years import fill, many_streams
@@ -246,9 +245,5 @@ def test_days_are_those_of_the_bookkeeping(
     assert (put_together[0].first, put_together[-1].end) == (begin, end + timedelta(days=1))
 
 
-def test_planting_is_what_the_tests_believe(planted: Settings, tmp_path: Path) -> None:
-    again = facts_of(plant(tmp_path))
-    assert again.counts == facts_of(planted).counts
-    assert Status.WITHHELD.value == DayStatus.WITHHELD.value
-    assert {status.value for status in Status} - {"done"} <= {status.value for status in DayStatus}
-    assert date.min < again.first
+def test_every_status_of_a_day_can_be_told() -> None:
+    assert {status.value for status in Status} - {Status.DONE.value} <= {status.value for status in DayStatus}
