@@ -7,11 +7,11 @@ The numbers of a chart stand in a table beside it. What belongs here: what a cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from itertools import groupby
 from operator import itemgetter
 
-from etl_assets.report.drawing import FAINT, INK, Spec, colour_scale, draw, moment, time_axis
+from etl_assets.report.drawing import FAINT, INK, Spec, colour_scale, draw, middle, moment, time_axis
 from etl_assets.report.facts import (
     Bucket,
     CheckHistory,
@@ -81,7 +81,7 @@ def volume_chart(stream: StreamFacts, first: date, last: date, width: int = WIDT
     """Draw the rows of a stream's days over time, above the share of quarantined ones and the budget for it."""
     found = buckets(stream.days, first, last)
     shares = [
-        {"m": moment(bucket.first), "v": round(share, 6)}
+        {"m": middle(bucket.first, bucket.end), "v": round(share, 6)}
         for bucket in found
         if (share := bucket.share) is not None
     ]
@@ -104,17 +104,17 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
     shown = [check for check in checks if check.trend]
     if not shown:
         return ""
+    width = bucket_width(first, last)
     values = [
         {
             "c": _title(check),
-            "m": moment(point.first),
+            "m": middle(point.first, min(point.first + timedelta(days=width), last + timedelta(days=1))),
             "v": round(point.value * (100 if _is_share(check) else 1), 6),
             "f": point.failed,
         }
         for check in shown
         for point in check.trend
     ]
-    by_day = bucket_width(first, last) == 1
     y = {
         "field": "v",
         "type": "quantitative",
@@ -148,7 +148,7 @@ def checks_chart(checks: Sequence[CheckHistory], stream_id: str, first: date, la
                         "color": "var(--published)",
                         "strokeWidth": 1.5,
                         # A line of one number could not be seen.
-                        "point": {"size": 12, "color": "var(--published)"} if by_day else False,
+                        "point": {"size": 12, "color": "var(--published)"} if width == 1 else False,
                     },
                     "encoding": {"x": time_axis("m", first, last), "y": y},
                 },
