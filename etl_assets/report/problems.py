@@ -100,17 +100,18 @@ def attention(facts: Facts) -> list[Attention]:
 
 def _of_stream(stream: StreamFacts) -> Iterator[Attention]:
     slug, counts = stream_slug(stream.id), stream.counts
+    told = targets_of(problems_of(stream)[0])
     for status in (DayStatus.FAILED, DayStatus.WITHHELD):
         days = [day for day in stream.days if day.status is status]
         if days:
             newest = days[-1]
             text = f"{_number(len(days), 'day')} {status.words}, the newest {newest.day}: {newest.message}"
-            yield Attention(status, stream.id, text, f"d-{slug}-{newest.day}")
+            yield Attention(status, stream.id, text, told.get(newest.day, f"s-{slug}"))
     if missing := counts[DayStatus.MISSING]:
         newest_span = [span for span in spans(stream.days) if span.status is DayStatus.MISSING][-1]
         what_to_do = f"etl-assets backfill {stream.id} --missing"
         text = f"{_number(missing, 'day')} missing, the last {newest_span.last}; {what_to_do}"
-        yield Attention(DayStatus.MISSING, stream.id, text, f"d-{slug}-{newest_span.first}")
+        yield Attention(DayStatus.MISSING, stream.id, text, told.get(newest_span.last, f"s-{slug}"))
     newest_failures = [check for check in stream.failed_checks if check.day == stream.newest]
     for check in newest_failures:
         text = f"check {check.name} failed on the newest day, {check.day}: {check.message}"
