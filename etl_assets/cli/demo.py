@@ -60,17 +60,18 @@ def demo(
                 highlight=False,
             )
         result = run_backfill(settings, catalogue, list(catalogue.values()), span, quiet=as_json)
-    report = _write_report(settings, list(catalogue.values()), span)
     if as_json:
         typer.echo(json.dumps(result.as_json(), indent=2))
     else:
         print_result(console, result)
+    report = _write_report(settings, list(catalogue.values()), span)
+    if not as_json:
         _print_places(console, settings, report)
     return result.exit_code
 
 
 def _write_report(settings: Settings, streams: Sequence[Stream], span: Sequence[date]) -> Path:
-    """Write the report of the days that were loaded, and say where."""
+    """Write the report of the days that were loaded, and give its place."""
     from etl_assets.marts.catalogue import discover_marts
     from etl_assets.report.making import FILE_NAME, make_report
     from etl_assets.report.reading import Period
