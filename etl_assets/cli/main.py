@@ -21,6 +21,7 @@ from etl_assets.cli.plan import plan
 from etl_assets.cli.quarantine import app as quarantine
 from etl_assets.cli.query import query
 from etl_assets.cli.reconcile import reconcile
+from etl_assets.cli.report import report
 from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.rollback import rollback
 from etl_assets.cli.source import source
@@ -85,6 +86,7 @@ for command in (
     rollback,
     status,
     query,
+    report,
     dictionary,
     doctor,
     watchdog,
