@@ -21,6 +21,9 @@ from etl_assets.alerts.durations import parse_span, parse_time
 from etl_assets.failures import ConfigurationError
 from etl_assets.settings import ALERTS_FILE_VARIABLE, SLACK_VARIABLE, SMTP_VARIABLE, Settings
 
+SHORTEST_RHYTHM, LONGEST_RHYTHM = timedelta(seconds=5), timedelta(minutes=2)
+"""Dagster looks no more often for sensors that are due; and the watchdog takes five silent minutes for the end."""
+
 Span = Annotated[timedelta, BeforeValidator(lambda value: parse_span(_text(value)))]
 TimeOfDay = Annotated[time, BeforeValidator(lambda value: parse_time(_text(value)))]
 Names = Annotated[
@@ -69,6 +72,13 @@ def _mention(value: Any) -> str:
             "must be <@U...>, <!subteam^S...>, <!here> or <!channel>, with Slack's own identifier"
         )
     return str(value)
+
+
+def _rhythm(value: Any) -> timedelta:
+    span = parse_span(_text(value))
+    if not SHORTEST_RHYTHM <= span <= LONGEST_RHYTHM:
+        raise ValueError("must be from 5s to 2m")
+    return span
 
 
 class _Strict(BaseModel):
@@ -166,6 +176,7 @@ class Rules(_Strict):
 
     cool_down: Span = timedelta(hours=1)
     group_wait: Span = timedelta(seconds=30)
+    look_every: Annotated[timedelta, BeforeValidator(_rhythm)] = timedelta(seconds=30)
     give_up: Span = timedelta(days=1)
     fallback: str | None = None
     deadline: TimeOfDay = time(6)

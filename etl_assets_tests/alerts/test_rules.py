@@ -55,6 +55,7 @@ BAD_FILES = {
     "bad span": ('cool_down = "soon"', "cool_down: must be a number and a unit"),
     "no span": ("cool_down = 3600", "cool_down: must be text in quotes"),
     "bad time": ('deadline = "25:00"', "deadline: must be a time of day"),
+    "bad rhythm": ('look_every = "1s"', "look_every: must be from 5s to 2m"),
     "bad severity": (SLACK + '[[routes]]\nchannels = "chat"\nseverity = "loud"', "routes.0.severity"),
     "bad kind": (SLACK + '[[routes]]\nchannels = "chat"\nkinds = ["fire"]', "routes.0.kinds"),
     "no channels": (SLACK + "[[routes]]\nchannels = []", "routes.0.channels"),
