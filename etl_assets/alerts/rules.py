@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -272,6 +273,17 @@ def load_rules(settings: Settings) -> Rules:
         raise ConfigurationError(f"the alerts file {path} cannot be used: {_said(error)}") from None
 
 
+_CHANNEL_KINDS = ("slack", "email", "apprise")
+
+
+def _perhaps(word: str) -> str:
+    """Suggest the setting that a misspelt one is most like, wherever in the file it belongs."""
+    models = (Rules, SlackRules, EmailRules, AppriseRules, Owner, Quiet, Route, StreamRules, Limits)
+    known = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    alike = get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {alike[0]}?" if alike else ", see docs/alerts.md"
+
+
 def _first(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
@@ -284,5 +296,13 @@ def _said(error: ValidationError) -> str:
         # Pydantic puts the kind of a channel between its name and its field.
         del parts[2:3]
     place = ".".join(str(part) for part in parts)
-    message = found["msg"].removeprefix("Value error, ")
+    match found["type"]:
+        case "extra_forbidden":
+            message = f"there is no such setting{_perhaps(str(parts[-1]))}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            message = f"kind must be one of {', '.join(_CHANNEL_KINDS)}"
+        case "missing":
+            message = "is missing"
+        case _:
+            message = found["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

@@ -23,6 +23,8 @@ from etl_assets_tests.alerts.mailbox import Mailbox, mail_server
 from etl_assets_tests.sources.scripted import Asked, Reply
 
 SECRET = "s3cr3t-of-the-webhook"
+KEPT = os.environ.get("ETL_SCREENSHOTS", "")
+"""Read before tests clean their environment."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Post:
 
     def subjects(self, kind: Kind) -> list[str]:
         """Give the subjects of the mails of a kind, in order."""
-        return [str(mail["Subject"]) for mail in self.mails(kind)]
+        return [_subject(mail) for mail in self.mails(kind)]
 
     def mails(self, kind: Kind) -> list[EmailMessage]:
         """Give the mails of a kind, in order."""
@@ -62,7 +64,7 @@ class Post:
 
     def told(self, kind: Kind) -> dict[str, tuple[str, str]]:
         """Give what was told of a kind in Slack and by mail, by its first line."""
-        mails = {str(mail["Subject"]): text_of_mail(mail) for mail in self.mails(kind)}
+        mails = {_subject(mail): text_of_mail(mail) for mail in self.mails(kind)}
         return {
             str(body["text"]): (text_of(body), mails.get(str(body["text"]), ""))
             for body in self.by_kind[kind.value]
@@ -73,14 +75,18 @@ class Post:
         slack = [text_of(body) for bodies in self.by_kind.values() for body in bodies]
         return "\n".join([*slack, *(bytes(mail).decode() for mail in self.mailbox.mails)])
 
-    def keep(self, folder: Path | None = None) -> None:
-        """Keep the mails' HTML where pictures are wanted of them."""
-        wanted = folder or os.environ.get("ETL_SCREENSHOTS")
-        for number, mail in enumerate(self.mailbox.mails if wanted else ()):
+    def keep(self) -> None:
+        """Keep the mails' HTML where somebody wants to look at them."""
+        for number, mail in enumerate(self.mailbox.mails if KEPT else ()):
             body = mail.get_body(("html",))
             assert body is not None
             kind = self.mailbox.envelopes[number][0].partition("@")[0]
-            (Path(str(wanted)) / f"mail_{kind}_{number:02}.html").write_text(body.get_content())
+            (Path(KEPT) / f"mail_{kind}_{number:02}.html").write_text(body.get_content())
+
+
+def _subject(mail: EmailMessage) -> str:
+    # A long one begins on a line of its own, whose indentation belongs to the fold.
+    return str(mail["Subject"]).strip()
 
 
 def text_of_mail(mail: EmailMessage) -> str:

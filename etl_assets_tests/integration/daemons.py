@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -62,8 +62,13 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def wait_until(done: Callable[[], bool], problem: Callable[[], str] = lambda: "") -> None:
     """Wait until something is so; fails at once when there is a problem."""
+    wait_for_none(lambda: [] if done() else ["it is not so yet"], problem)
+
+
+def wait_for_none(lacking: Callable[[], Collection[str]], problem: Callable[[], str] = lambda: "") -> None:
+    """Wait until nothing is lacking any more; fails at once when there is a problem."""
     give_up = monotonic() + DAEMON_SECONDS
-    while not done():
+    while found := lacking():
         assert problem() == ""
-        assert monotonic() < give_up
+        assert monotonic() < give_up, found
         sleep(0.2)

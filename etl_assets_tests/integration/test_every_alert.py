@@ -32,7 +32,7 @@ from etl_assets_tests.alerts.desk import write_rules
 from etl_assets_tests.integration import own_definitions
 from etl_assets_tests.integration.alert_post import SECRET, Post, post_office, rules_by_kind
 from etl_assets_tests.integration.conftest import Etl, Use
-from etl_assets_tests.integration.daemons import running_daemon, wait_until
+from etl_assets_tests.integration.daemons import running_daemon, wait_for_none
 from etl_assets_tests.integration.shops import LINES, ORDERS, PRODUCTS, ScriptedShop
 
 CUSTOMERS, STOCK = "shop/customers", "erp/stock_levels"
@@ -317,7 +317,7 @@ def test_each_kind_is_told_and_each_that_lasts_is_over_once_it_is_mended(
     assert set(wanted) == set(Kind)
     log = tmp_path / "daemon.log"
     with running_daemon(trouble.settings, log, OWN_DEFINITIONS) as problem:
-        wait_until(lambda: not lacking(post, wanted), problem)
+        wait_for_none(lambda: lacking(post, wanted), problem)
         for kind, messages in wanted.items():
             for title, parts in messages.items():
                 for text in post.told(kind)[title]:
@@ -330,7 +330,7 @@ def test_each_kind_is_told_and_each_that_lasts_is_over_once_it_is_mended(
             for kind, messages in wanted.items()
             if kind not in {*NEWS, Kind.THRESHOLD}
         }
-        wait_until(lambda: not lacking(post, over) and not still_open(trouble.settings), problem)
+        wait_for_none(lambda: lacking(post, over) | still_open(trouble.settings), problem)
     assert any(title.startswith("[over] ") for title in post.titles(Kind.THRESHOLD))
     for kind, messages in wanted.items():
         assert len(post.titles(kind)) == len(post.subjects(kind)) <= 4, kind
@@ -353,7 +353,7 @@ def lacking(post: Post, wanted: Mapping[Kind, Mapping[str, object] | set[str]]) 
     return {title for kind, titles in wanted.items() for title in titles if title not in arrived(kind)}
 
 
-def still_open(settings: Settings) -> list[str]:
+def still_open(settings: Settings) -> set[str]:
     """Give what is not over yet."""
     with Outbox(outbox_path(settings)) as outbox:
-        return [problem.scope for problem in problems_in(outbox, "open")]
+        return {f"{problem.kind} of {problem.scope} is open" for problem in problems_in(outbox, "open")}
