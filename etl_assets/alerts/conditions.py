@@ -63,6 +63,9 @@ _NEWS = frozenset({Kind.SCHEMA_CHANGED, Kind.BACKFILL_FINISHED, Kind.DAILY_SUMMA
 FAILED_AUDITS, QUARANTINED = "Failed audits", "Quarantined"
 """Details of a withheld day, by which the way on is chosen."""
 
+OFF = "off"
+"""Key of a schedule or sensor that was switched off."""
+
 ASSETS = "assets"
 """What assets of a run that has no name of its own are told with."""
 

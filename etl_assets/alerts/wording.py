@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from etl_assets.alerts.conditions import FAILED_AUDITS, QUARANTINED, Kind, Severity
+from etl_assets.alerts.conditions import FAILED_AUDITS, OFF, QUARANTINED, Kind, Severity
 from etl_assets.alerts.notice import Step
 from etl_assets.alerts.problems import Problem
 from etl_assets.failures import FailureClass
@@ -49,6 +49,7 @@ _OF_A_DAY = frozenset(
     {Kind.PARTITION_FAILED, Kind.PARTITION_WITHHELD, Kind.SNAPSHOT_GUARD, Kind.PARTITION_LATE, Kind.THRESHOLD}
 )
 _DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_NEXT_TICK = "Dagster tries again at the next tick."
 _KEPT = "Nothing visible changed: the table keeps what it had of these days. Other days were loaded as usual."
 _DID: Mapping[Kind, str] = {
     Kind.SNAPSHOT_GUARD: f"{_KEPT} No row was marked as gone.",
@@ -56,8 +57,6 @@ _DID: Mapping[Kind, str] = {
     Kind.PARTITION_LATE: "Nothing: there was no attempt that it could have repeated. The table has no rows of the day.",
     Kind.SCHEMA_CHANGED: "The load went through; what it noticed is in etl.schema_changes.",
     Kind.SOURCE_BROKEN: "It stopped asking, put the remaining days off, and tries again at every load.",
-    Kind.SCHEDULE_FAILING: "Dagster tries again at the next tick.",
-    Kind.SENSOR_FAILING: "Dagster tries again at the next tick.",
     Kind.DAEMON_STOPPED: "Nothing: without the daemon no schedule, backfill or sensor runs. "
     "This message comes from the watchdog.",
     Kind.ALERTS_STOPPED: "What is wrong stays on record and is told when alerts run again.",
@@ -78,7 +77,13 @@ def did(problem: Problem) -> str:
     if problem.kind is Kind.CHECK_FAILED:
         mild = problem.severity.rank < Severity.ERROR.rank
         return f"The result is recorded with its numbers{'; it keeps no day from being published' if mild else ''}."
+    if problem.kind in _TICKING:
+        return "Nothing: nothing is launched while it is off." if _is_off(problem) else _NEXT_TICK
     return _DID.get(problem.kind, "")
+
+
+def _is_off(problem: Problem) -> bool:
+    return any(occurrence.key == OFF for occurrence in problem.occurrences)
 
 
 def steps(problem: Problem, ui: str) -> Sequence[Step]:
@@ -187,6 +192,12 @@ def _wait_for_source(problem: Problem, ui: str) -> Sequence[Step]:
     )
 
 
+def _look_at_ticks(problem: Problem, ui: str) -> Sequence[Step]:
+    off = _is_off(problem)
+    said = "Switch it on again, unless it is off for good." if off else "Look at its ticks and their errors."
+    return (Step(said, url=place_of(problem, ui)),)
+
+
 def _look_at_runs(problem: Problem, ui: str) -> Sequence[Step]:
     found = [Step("Look at its runs.", url=place_of(problem, ui))]
     if problem.severity.rank >= Severity.ERROR.rank:
@@ -208,13 +219,15 @@ _STEPS: Mapping[Kind, Callable[[Problem, str], Sequence[Step]]] = {
     Kind.PARTITION_LATE: _load_late,
     Kind.SCHEMA_CHANGED: _look("See that whoever reads the table knows.", "etl-assets status"),
     Kind.SOURCE_BROKEN: _wait_for_source,
-    Kind.SCHEDULE_FAILING: _look("Look at its ticks; the last one's error says why."),
-    Kind.SENSOR_FAILING: _look("Look at its ticks; the last one's error says why."),
+    Kind.SCHEDULE_FAILING: _look_at_ticks,
+    Kind.SENSOR_FAILING: _look_at_ticks,
     Kind.BACKFILL_FINISHED: _look_at_runs,
     Kind.DAILY_SUMMARY: _look("See how every stream stands.", "etl-assets status"),
     Kind.DAEMON_STOPPED: _look("Start it again: dagster-daemon run, or its service.", "etl-assets watchdog"),
     Kind.ALERTS_STOPPED: _look("See what cannot be told, and why.", "etl-assets alerts list"),
 }
+_TICKING = frozenset({Kind.SCHEDULE_FAILING, Kind.SENSOR_FAILING})
+_TICKS = {"failing": "fails", "lag": "lags", OFF: "is switched off"}
 _THRESHOLDS = {"error_rate": "share of bad rows", "seconds": "time of the load", "rows": "number of rows"}
 
 
@@ -222,6 +235,8 @@ def happened(problem: Problem) -> str:
     """Say what happened."""
     if problem.kind is Kind.THRESHOLD and problem.occurrences:
         return f"{HAPPENED[problem.kind]}: {_THRESHOLDS.get(_threshold(problem), 'a number')}"
+    if problem.kind in _TICKING and problem.occurrences:
+        return _TICKS.get(problem.occurrences[0].key, HAPPENED[problem.kind])
     if problem.kind is Kind.BACKFILL_FINISHED and problem.severity.rank >= Severity.ERROR.rank:
         return "finished with failures"
     return HAPPENED[problem.kind]

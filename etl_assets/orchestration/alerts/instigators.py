@@ -21,7 +21,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._utils.schedules import reverse_cron_string_iterator
 
-from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
+from etl_assets.alerts.conditions import OFF, Condition, Kind, Report, Severity
 from etl_assets.alerts.durations import spell_span
 from etl_assets.alerts.engine import Scene, Watcher
 from etl_assets.alerts.outbox import moment
@@ -149,7 +149,7 @@ def _judge(
     if state.status is InstigatorStatus.STOPPED:
         if declared.is_on:
             said = "it was switched off by hand"
-            yield _condition(declared, state, "off", said, scene.now, Severity.WARNING)
+            yield _condition(declared, state, OFF, said, scene.now, Severity.WARNING)
         return
     ticks = [
         tick
@@ -204,7 +204,7 @@ def _condition(
         subject=declared.subject,
         key=key,
         # Lasting, until it is over: one message however often it is looked at.
-        ref=at.isoformat() if key != "off" else "off",
+        ref=at.isoformat() if key != OFF else OFF,
         at=at,
         severity=severity,
         error=error,

@@ -28,8 +28,10 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
-from etl_assets.alerts.conditions import Condition, Kind, Severity
+from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
 from etl_assets.alerts.problems import problems_in, with_conditions, write_down
+from etl_assets.alerts.story import title_of
+from etl_assets.alerts.wording import did
 from etl_assets.build import build_definitions
 from etl_assets.cli.main import run
 from etl_assets.orchestration.alerts.backfills import backfill_watcher
@@ -204,8 +206,19 @@ def test_owners_of_a_users_own_assets_are_those_that_dagster_shows(tmp_path: Pat
 
 def test_what_somebody_switched_off_is_told_mildly(instance: dg.DagsterInstance, desk: Desk) -> None:
     add_state(instance, SCHEDULE, InstigatorStatus.STOPPED)
-    [condition] = look(instance, desk, SCHEDULE)
-    assert (condition.how_severe, condition.error) == (Severity.WARNING, "it was switched off by hand")
+    add_ticks(instance, add_state(instance, SENSOR), [(NOW - timedelta(hours=1), GOOD)])
+    found = look(instance, desk, SCHEDULE, SENSOR)
+    assert [(condition.how_severe, condition.error) for condition in found] == [
+        (Severity.WARNING, "it was switched off by hand"),
+        (Severity.ERROR, "a tick was due 59 min 30 s ago"),
+    ]
+    write_down(desk.outbox, "desk", Report(conditions=found), desk.now)
+    off, lag = (with_conditions(desk.outbox, problem) for problem in problems_in(desk.outbox, "open"))
+    assert (title_of(off), did(off)) == (
+        "schedule nightly is switched off",
+        "Nothing: nothing is launched while it is off.",
+    )
+    assert (title_of(lag), did(lag)) == ("sensor marts lags", "Dagster tries again at the next tick.")
 
 
 def test_the_projects_own_schedules_and_sensors_are_watched(tmp_path: Path) -> None:
