@@ -62,8 +62,7 @@ def _place(problem: Problem) -> str:
     if problem.scope != ASSETS:
         return f"{problem.scope} ({len(subjects)} streams)"
     shown = subjects if len(subjects) <= NAMED_ASSETS else subjects[: NAMED_ASSETS - 1]
-    more = f" and {len(subjects) - len(shown)} more" if len(subjects) > len(shown) else ""
-    return f"{', '.join(shown)}{more}"
+    return ", ".join(shown) + (" and more" if len(subjects) > len(shown) else "")
 
 
 def summary_line(problem: Problem, status: str, ui: str) -> Fact:

@@ -28,6 +28,8 @@ PARTITION_TAG = "dagster/partition"
 RUNS_AT_ONCE = 200
 MOST_DAYS = 1_000
 MOST_SUBJECTS = 100
+MOST_ASSETS = 10
+"""Of a run that was killed: enough to know it by, and few enough for a flood of such runs."""
 _LAYERS = frozenset(layer.value for layer in Layer)
 _FROM_OUTSIDE = "This run has been marked as failed"
 
@@ -163,7 +165,7 @@ def _of_assets(
         yield _of_run(scene, failed, f"job {failed.run.job_name}", error, failure_class, step)
     elif not assets:
         yield _of_run(scene, failed, ASSETS, error, failure_class, step)
-    for asset in assets[:MOST_SUBJECTS] if failed.run.job_name.startswith("__") else ():
+    for asset in assets[:MOST_ASSETS] if failed.run.job_name.startswith("__") else ():
         # Each by itself, as each is over when it is made; told together, whatever folders they are in.
         yield replace(_of_run(scene, failed, asset, error, failure_class, step), scope=ASSETS)
 

@@ -274,6 +274,35 @@ def test_a_failed_check_is_told_by_its_severity_and_is_over_when_it_passes(watch
     assert [problem.kind for problem in watch.problems()] == [Kind.CHECK_FAILED]
 
 
+def test_what_is_not_fresh_is_told_by_its_late_day_unless_there_is_no_deadline(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    streams = ("orders", "order_lines")
+    assets = [dg.AssetSpec(["warehouse", "shop", name]) for name in streams]
+
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec("freshness", asset=spec.key) for spec in assets])
+    def freshness() -> Iterator[dg.AssetCheckResult]:
+        for spec in assets:
+            yield dg.AssetCheckResult(
+                asset_key=spec.key,
+                check_name="freshness",
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="the newest day is missing",
+            )
+
+    definitions = dg.Definitions(
+        assets=assets,
+        asset_checks=[freshness],
+        jobs=[dg.define_asset_job("looking", dg.AssetSelection.all_asset_checks())],
+    )
+    assert definitions.resolve_job_def("looking").execute_in_process(instance=instance).success
+    with open_desk(tmp_path / "data", rules=f'{RULES}[streams."shop/orders"]\ndeadline = "never"\n') as desk:
+        watch = Watch(desk, instance)
+        watch.tick(15)
+        assert [problem.subjects for problem in watch.problems()] == [("shop/orders",)]
+
+
 @pytest.mark.parametrize(
     ("instance", "restarts"), [("sqlite", False), ("sqlite", True), ("postgres", True)], indirect=["instance"]
 )
