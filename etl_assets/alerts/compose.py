@@ -169,7 +169,9 @@ def _digest(tales: Sequence[_Tale], shown: Sequence[_Tale], ui: str, now: dateti
     happened = sum(tale.problem.times for tale in tales if tale.status != "recovered")
     parts = [f"{len(tales) - over:,} problems ({happened:,} failures)" if over < len(tales) else ""]
     if over:
-        parts.append(f"{over:,} more are over" if parts[0] else f"{over:,} problems are over")
+        parts.append(
+            f"{over:,} {'is' if over == 1 else 'are'} over" if parts[0] else f"{over:,} problems are over"
+        )
     entries = [summary_line(tale.problem, tale.status, ui) for tale in shown]
     if len(tales) > len(shown):
         entries.append(Fact("", f"and {len(tales) - len(shown):,} more: etl-assets alerts list", ui))

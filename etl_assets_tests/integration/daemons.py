@@ -65,9 +65,14 @@ def wait_until(done: Callable[[], bool], problem: Callable[[], str] = lambda: ""
     wait_for_none(lambda: [] if done() else ["it is not so yet"], problem)
 
 
-def wait_for_none(lacking: Callable[[], Collection[str]], problem: Callable[[], str] = lambda: "") -> None:
+def wait_for_none(
+    lacking: Callable[[], Collection[str]],
+    problem: Callable[[], str] = lambda: "",
+    *,
+    seconds: float = DAEMON_SECONDS,
+) -> None:
     """Wait until nothing is lacking any more; fails at once when there is a problem."""
-    give_up = monotonic() + DAEMON_SECONDS
+    give_up = monotonic() + seconds
     while found := lacking():
         assert problem() == ""
         assert monotonic() < give_up, found

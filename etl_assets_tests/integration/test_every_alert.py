@@ -40,6 +40,8 @@ CUSTOMERS, STOCK = "shop/customers", "erp/stock_levels"
 OWN_DEFINITIONS = ("-f", str(own_definitions.__file__), "-a", "defs")
 SWITCHED_OFF = "data_quality_at_0600_utc"
 SLOW_ANSWER, TOO_SLOW = 6.0, 5
+PATIENCE = 600.0
+"""A dozen runs start one after the other, each in a process of its own."""
 HEAD = """
 group_wait = "1s"
 look_every = "5s"
@@ -335,7 +337,7 @@ def test_each_kind_is_told_and_each_that_lasts_is_over_once_it_is_mended(
     log = tmp_path / "daemon.log"
     with running_daemon(trouble.settings, log, OWN_DEFINITIONS) as problem:
         wait_until(lambda: trouble.switch(on=False), problem)
-        wait_for_none(lambda: lacking(post, wanted), problem)
+        wait_for_none(lambda: lacking(post, wanted), problem, seconds=PATIENCE)
         for kind, messages in wanted.items():
             for title, parts in messages.items():
                 for text in post.told(kind)[title]:
@@ -348,7 +350,7 @@ def test_each_kind_is_told_and_each_that_lasts_is_over_once_it_is_mended(
             for kind, messages in wanted.items()
             if kind not in {*NEWS, Kind.THRESHOLD}
         }
-        wait_for_none(lambda: lacking(post, over) | still_open(trouble.settings), problem)
+        wait_for_none(lambda: lacking(post, over) | still_open(trouble.settings), problem, seconds=PATIENCE)
     assert any(title.startswith("[over] ") for title in post.titles(Kind.THRESHOLD))
     for kind, messages in wanted.items():
         assert len(post.titles(kind)) == len(post.subjects(kind)) <= 4, kind
