@@ -14,7 +14,6 @@ from time import time as unix_time
 
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
-from dagster._core.scheduler.instigation import InstigatorStatus
 
 from etl_assets.alerts.conditions import Kind
 from etl_assets.alerts.engine import outbox_path
@@ -33,12 +32,11 @@ from etl_assets_tests.alerts.desk import write_rules
 from etl_assets_tests.integration import own_definitions
 from etl_assets_tests.integration.alert_post import SECRET, Post, post_office, rules_by_kind
 from etl_assets_tests.integration.conftest import Etl, Use
-from etl_assets_tests.integration.daemons import running_daemon, wait_for_none, wait_until
+from etl_assets_tests.integration.daemons import running_daemon, wait_for_none
 from etl_assets_tests.integration.shops import LINES, ORDERS, PRODUCTS, ScriptedShop
 
 CUSTOMERS, STOCK = "shop/customers", "erp/stock_levels"
 OWN_DEFINITIONS = ("-f", str(own_definitions.__file__), "-a", "defs")
-SWITCHED_OFF = "data_quality_at_0600_utc"
 SLOW_ANSWER, TOO_SLOW = 6.0, 5
 PATIENCE = 600.0
 """A dozen runs start one after the other, each in a process of its own."""
@@ -120,7 +118,6 @@ class Trouble:
     def end(self) -> None:
         """Mend all of it, and load again."""
         self.file.unlink()
-        self.switch(on=True)
         self.source.faults.set_to(Faults())
         for days in (self.shop.spoiled, self.shop.tainted, self.shop.hollow):
             days.clear()
@@ -132,16 +129,6 @@ class Trouble:
         self.load(CUSTOMERS, 0, 0)
         self.load(PRODUCTS, 2, 0)
         self.etl("backfill", STOCK, "--from", str(late), "--to", str(late))
-
-    def switch(self, *, on: bool) -> bool:
-        """Switch a schedule of the project on or off, as the UI does; false while the daemon does not know it."""
-        status = InstigatorStatus.RUNNING if on else InstigatorStatus.STOPPED
-        with opened_instance(self.settings) as instance:
-            for state in instance.all_instigator_state():
-                if state.name == SWITCHED_OFF:
-                    instance.update_instigator_state(state.with_status(status))
-                    return True
-        return False
 
     def _launch_backfill(self) -> None:
         """Ask for two days of products, as the UI does."""
@@ -254,10 +241,6 @@ def expected(trouble: Trouble) -> Mapping[Kind, Mapping[str, tuple[str, ...]]]:
                 "RuntimeError: the calendar cannot be read",
                 "/locations/own_definitions.py%3Adefs/schedules/every_minute",
             ),
-            f"[warning] schedule {SWITCHED_OFF} is switched off": (
-                "it was switched off by hand",
-                "Switch it on again",
-            ),
         },
         Kind.SENSOR_FAILING: {
             "[error] sensor inbox fails": (
@@ -336,7 +319,6 @@ def test_each_kind_is_told_and_each_that_lasts_is_over_once_it_is_mended(
     assert set(wanted) == set(Kind)
     log = tmp_path / "daemon.log"
     with running_daemon(trouble.settings, log, OWN_DEFINITIONS) as problem:
-        wait_until(lambda: trouble.switch(on=False), problem)
         wait_for_none(lambda: lacking(post, wanted), problem, seconds=PATIENCE)
         for kind, messages in wanted.items():
             for title, parts in messages.items():
