@@ -167,17 +167,20 @@ def _digest(tales: Sequence[_Tale], shown: Sequence[_Tale], ui: str, now: dateti
     """Tell of many problems in one message."""
     over = sum(tale.status == "recovered" for tale in tales)
     happened = sum(tale.problem.times for tale in tales if tale.status != "recovered")
-    parts = [f"{len(tales):,} problems ({happened:,} failures)" if over < len(tales) else ""]
-    parts += [f"{over:,} are over" if over else ""]
+    parts = [f"{len(tales) - over:,} problems ({happened:,} failures)" if over < len(tales) else ""]
+    if over:
+        parts.append(
+            f"{over:,} {'is' if over == 1 else 'are'} over" if parts[0] else f"{over:,} problems are over"
+        )
     entries = [summary_line(tale.problem, tale.status, ui) for tale in shown]
     if len(tales) > len(shown):
         entries.append(Fact("", f"and {len(tales) - len(shown):,} more: etl-assets alerts list", ui))
     return Notice(
-        status="digest",
+        status="digest" if over < len(tales) else "recovered",
         severity=hardest([tale.problem.severity for tale in tales]) if over < len(tales) else Severity.INFO,
         title="; ".join(filter(None, parts)),
         facts=(Fact("As of", f"{now:%Y-%m-%d %H:%M:%S} UTC"),),
-        steps=(Step("See all of them.", "etl-assets alerts list", ui),),
+        steps=(Step("See all of them.", "etl-assets alerts list", ui),) if over < len(tales) else (),
         entries=tuple(entries),
         owners=tuple(sorted({tale.problem.owner for tale in tales if tale.problem.owner})),
         problems=tuple(tale.problem.id for tale in tales),

@@ -60,6 +60,15 @@ class Kind(StrEnum):
 
 _NEWS = frozenset({Kind.SCHEMA_CHANGED, Kind.BACKFILL_FINISHED, Kind.DAILY_SUMMARY})
 
+FAILED_AUDITS, QUARANTINED = "Failed audits", "Quarantined"
+"""Details of a withheld day, by which the way on is chosen."""
+
+OFF = "off"
+"""Key of a schedule or sensor that was switched off."""
+
+ASSETS = "assets"
+"""What assets of a run that has no name of its own are told with."""
+
 BAD_DAYS = frozenset({Kind.PARTITION_FAILED, Kind.PARTITION_WITHHELD, Kind.SNAPSHOT_GUARD})
 """A day of a stream that was not published. A failed run of such days is told by them, not by itself."""
 
@@ -93,6 +102,7 @@ class Condition:
         ref: Tells one happening from the next of the same thing: an event's number, the time of an attempt.
         at: When it happened, UTC.
         owner: Who answers for the subject; empty where nobody is declared.
+        scope: What it is told with; the source of a stream, or the subject itself, unless given.
         severity: How much it matters.
         error: First line of the error, without secrets or personal data.
         failure_class: What may be done about it, as `etl_assets.failures` has it.
@@ -109,6 +119,7 @@ class Condition:
     ref: str
     at: datetime
     owner: str = ""
+    scope: str = ""
     severity: Severity | None = None
     error: str = ""
     failure_class: str = ""
@@ -132,7 +143,12 @@ class Condition:
     def group(self) -> str:
         """What is told together: the same kind and cause, in one source, for one owner."""
         cause = self.cause if self.cause is not None else cause_of(self.error, self.subject)
-        return fingerprint(self.kind, scope_of(self.subject), self.owner, self.failure_class, cause)
+        return fingerprint(self.kind, self.told_as, self.owner, self.failure_class, cause)
+
+    @property
+    def told_as(self) -> str:
+        """What it is told with."""
+        return self.scope or scope_of(self.subject)
 
 
 def fingerprint(*parts: str) -> str:

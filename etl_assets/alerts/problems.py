@@ -21,7 +21,6 @@ from etl_assets.alerts.conditions import (
     Severity,
     fingerprint,
     hardest,
-    scope_of,
 )
 from etl_assets.alerts.outbox import Outbox, moment, stamp
 
@@ -66,6 +65,7 @@ class Problem:
         occurrences: Its conditions, open ones first; at most `SHOWN_OCCURRENCES`.
         open: How many of them are open.
         total: How many there are.
+        runs: Runs in which they happened last.
         rows: Rows that they are about, where that is known.
     """
 
@@ -84,6 +84,7 @@ class Problem:
     occurrences: Sequence[Occurrence] = field(default=())
     open: int = 0
     total: int = 0
+    runs: int = 0
     rows: int | None = None
 
     @property
@@ -209,7 +210,7 @@ def _problem_of(outbox: Outbox, condition: Condition, now: datetime) -> int:
     return outbox.add(
         "INSERT INTO problems (grouping, kind, scope, severity, owner, state, opened_at, written_at, last_at, times) "
         "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 1)",
-        *(condition.group, condition.kind.value, scope_of(condition.subject), condition.how_severe.value),
+        *(condition.group, condition.kind.value, condition.told_as, condition.how_severe.value),
         *(condition.owner, at, stamp(now), at),
     )
 
@@ -221,7 +222,7 @@ _TOLD_BY_BAD_DAYS = frozenset({*BAD_DAYS, Kind.PARTITION_LATE, Kind.RUN_FAILED})
 
 
 def _absorb(outbox: Outbox, conditions: Iterable[Condition], now: datetime) -> None:
-    """End what a day's outcome tells better: its former outcome, a missed deadline, its failed run."""
+    """End what a day's outcome tells better: its former outcome, a missed deadline, its failed run or audit."""
     for condition in conditions:
         if condition.kind not in BAD_DAYS:
             continue
@@ -232,17 +233,28 @@ def _absorb(outbox: Outbox, conditions: Iterable[Condition], now: datetime) -> N
             *(stamp(now), condition.subject, condition.key, *(kind.value for kind in others)),
             stamp(condition.at) + _SAME_FAILURE_SECONDS,
         )
+        outbox.run(
+            "UPDATE occurrences SET state = 'absorbed', over_at = ? WHERE state = 'open' AND subject = ? "
+            "AND kind = ? AND severity = ? AND key LIKE ? AND at BETWEEN ? AND ?",
+            *(stamp(now), condition.subject, Kind.CHECK_FAILED.value, Severity.ERROR.value),
+            *(f"% {condition.key}", stamp(condition.at) - _SAME_FAILURE_SECONDS),
+            stamp(condition.at) + _SAME_FAILURE_SECONDS,
+        )
 
 
 def _is_absorbed(outbox: Outbox, condition: Condition) -> bool:
     """Whether a day's outcome, which was written down before, tells a condition already."""
-    if condition.kind in BAD_DAYS or condition.kind not in _TOLD_BY_BAD_DAYS:
+    day = condition.key
+    if condition.kind is Kind.CHECK_FAILED and condition.how_severe is Severity.ERROR:
+        # An audit that withholds its day; its key ends with it.
+        day = condition.key.rpartition(" ")[2]
+    elif condition.kind in BAD_DAYS or condition.kind not in _TOLD_BY_BAD_DAYS:
         return False
     return (
         outbox.row(
             "SELECT 1 FROM occurrences WHERE state = 'open' AND subject = ? AND key = ? AND at >= ? "
             f"AND kind IN ({', '.join('?' * len(BAD_DAYS))})",
-            *(condition.subject, condition.key, stamp(condition.at) - _SAME_FAILURE_SECONDS),
+            *(condition.subject, day, stamp(condition.at) - _SAME_FAILURE_SECONDS),
             *(kind.value for kind in BAD_DAYS),
         )
         is not None
@@ -304,13 +316,14 @@ def with_conditions(outbox: Outbox, problem: Problem, most: int = SHOWN_OCCURREN
     )
     counted = outbox.row(
         f"SELECT count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE {chosen}) AS total, "
+        f"count(DISTINCT nullif(run_id, '')) FILTER (WHERE {chosen}) AS runs, "
         f"sum(rows) FILTER (WHERE {chosen}) AS rows FROM occurrences WHERE problem_id = ?",
         problem.id,
     )
     values = {name: getattr(problem, name) for name in Problem.__dataclass_fields__}
     values["occurrences"] = tuple(_occurrence(row) for row in found)
     if counted is not None:
-        values |= {"open": counted["open"], "total": counted["total"], "rows": counted["rows"]}
+        values |= {name: counted[name] for name in ("open", "total", "runs", "rows")}
     return Problem(**values)
 
 

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -20,6 +21,9 @@ from etl_assets.alerts.conditions import Kind, Severity
 from etl_assets.alerts.durations import parse_span, parse_time
 from etl_assets.failures import ConfigurationError
 from etl_assets.settings import ALERTS_FILE_VARIABLE, SLACK_VARIABLE, SMTP_VARIABLE, Settings
+
+SHORTEST_RHYTHM, LONGEST_RHYTHM = timedelta(seconds=5), timedelta(minutes=2)
+"""Dagster looks no more often for sensors that are due; and the watchdog takes five silent minutes for the end."""
 
 Span = Annotated[timedelta, BeforeValidator(lambda value: parse_span(_text(value)))]
 TimeOfDay = Annotated[time, BeforeValidator(lambda value: parse_time(_text(value)))]
@@ -69,6 +73,13 @@ def _mention(value: Any) -> str:
             "must be <@U...>, <!subteam^S...>, <!here> or <!channel>, with Slack's own identifier"
         )
     return str(value)
+
+
+def _rhythm(value: Any) -> timedelta:
+    span = parse_span(_text(value))
+    if not SHORTEST_RHYTHM <= span <= LONGEST_RHYTHM:
+        raise ValueError("must be from 5s to 2m")
+    return span
 
 
 class _Strict(BaseModel):
@@ -166,6 +177,7 @@ class Rules(_Strict):
 
     cool_down: Span = timedelta(hours=1)
     group_wait: Span = timedelta(seconds=30)
+    look_every: Annotated[timedelta, BeforeValidator(_rhythm)] = timedelta(seconds=30)
     give_up: Span = timedelta(days=1)
     fallback: str | None = None
     deadline: TimeOfDay = time(6)
@@ -261,6 +273,17 @@ def load_rules(settings: Settings) -> Rules:
         raise ConfigurationError(f"the alerts file {path} cannot be used: {_said(error)}") from None
 
 
+_CHANNEL_KINDS = ("slack", "email", "apprise")
+
+
+def _perhaps(word: str) -> str:
+    """Suggest the setting that a misspelt one is most like, wherever in the file it belongs."""
+    models = (Rules, SlackRules, EmailRules, AppriseRules, Owner, Quiet, Route, StreamRules, Limits)
+    known = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    alike = get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {alike[0]}?" if alike else ", see docs/alerts.md"
+
+
 def _first(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
@@ -273,5 +296,13 @@ def _said(error: ValidationError) -> str:
         # Pydantic puts the kind of a channel between its name and its field.
         del parts[2:3]
     place = ".".join(str(part) for part in parts)
-    message = found["msg"].removeprefix("Value error, ")
+    match found["type"]:
+        case "extra_forbidden":
+            message = f"there is no such setting{_perhaps(str(parts[-1]))}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            message = f"kind must be one of {', '.join(_CHANNEL_KINDS)}"
+        case "missing":
+            message = "is missing"
+        case _:
+            message = found["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

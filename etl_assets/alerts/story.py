@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 
-from etl_assets.alerts.conditions import Kind, Severity
+from etl_assets.alerts.conditions import ASSETS, Kind, Severity
 from etl_assets.alerts.durations import spell_span
 from etl_assets.alerts.notice import Fact, Notice
 from etl_assets.alerts.problems import Occurrence, Problem
-from etl_assets.alerts.wording import CLASSES, HAPPENED, UNITS, did, is_of_days, place_of, plural, steps
+from etl_assets.alerts.wording import CLASSES, did, happened, is_of_days, number_of, place_of, plural, steps
 
 SHOWN_SUBJECTS = 6
 SHOWN_DAYS = 4
+NAMED_ASSETS = 3
 
 
 def notice_of(problem: Problem, status: str, ui: str, now: datetime, told_times: int = 0) -> Notice:
@@ -46,15 +47,22 @@ def notice_of(problem: Problem, status: str, ui: str, now: datetime, told_times:
 
 def title_of(problem: Problem) -> str:
     """Say what happened, and where, in one line."""
+    where, what, number = _place(problem), happened(problem), number_of(problem)
+    if not number:
+        return f"{where} {what}".strip()
+    if problem.total == 1 and is_of_days(problem):
+        return f"{where} {problem.occurrences[0].key[:10]} {what}"
+    return f"{where}: {number} {what}"
+
+
+def _place(problem: Problem) -> str:
     subjects = problem.subjects
-    where = subjects[0] if len(subjects) == 1 else f"{problem.scope} ({len(subjects)} streams)"
-    happened = HAPPENED[problem.kind]
-    unit = UNITS.get(problem.kind)
-    if unit is None or not problem.total:
-        return f"{where} {happened}".strip()
-    if problem.total == 1 and is_of_days(problem.kind):
-        return f"{where} {problem.occurrences[0].key[:10]} {happened}"
-    return f"{where}: {plural(problem.total, unit)} {happened}"
+    if len(subjects) == 1:
+        return subjects[0]
+    if problem.scope != ASSETS:
+        return f"{problem.scope} ({len(subjects)} streams)"
+    shown = subjects if len(subjects) <= NAMED_ASSETS else subjects[: NAMED_ASSETS - 1]
+    return ", ".join(shown) + (" and more" if len(subjects) > len(shown) else "")
 
 
 def summary_line(problem: Problem, status: str, ui: str) -> Fact:
@@ -69,8 +77,9 @@ def summary_line(problem: Problem, status: str, ui: str) -> Fact:
 def _facts(
     problem: Problem, status: str, last: Occurrence | None, ui: str, now: datetime, told_times: int
 ) -> Iterator[Fact]:
-    yield Fact("Where", "\n".join(_where(problem)), place_of(problem, ui))
-    yield Fact("Since", _since(problem, status, now))
+    if problem.kind is not Kind.DAILY_SUMMARY:
+        yield Fact("Where", "\n".join(_where(problem)), place_of(problem, ui))
+    yield Fact("When" if status == "news" else "Since", _since(problem, status, now))
     if amount := _amount(problem, status, told_times):
         yield Fact("How much", amount)
     yield Fact("Owner", problem.owner or "nobody is declared")
@@ -93,18 +102,26 @@ def _where(problem: Problem) -> Iterator[str]:
     ]
     for subject, keys in by_subject[:SHOWN_SUBJECTS]:
         yield (
-            f"{subject}: {_keys(keys)}"
-            if is_of_days(problem.kind) or problem.kind is Kind.CHECK_FAILED
+            f"{subject}: {_days(keys)}"
+            if is_of_days(problem)
+            else f"{subject}: {_results(keys)}"
+            if problem.kind is Kind.CHECK_FAILED
             else subject
         )
     if len(by_subject) > SHOWN_SUBJECTS:
         yield f"and {len(by_subject) - SHOWN_SUBJECTS} more"
 
 
-def _keys(keys: list[str]) -> str:
+def _days(keys: list[str]) -> str:
+    keys = [key[:10] for key in keys]
     if len(keys) <= SHOWN_DAYS:
         return ", ".join(keys)
     return f"{plural(len(keys), 'day')}, {min(keys)} to {max(keys)}"
+
+
+def _results(keys: list[str]) -> str:
+    more = f" and {len(keys) - SHOWN_DAYS:,} more" if len(keys) > SHOWN_DAYS else ""
+    return ", ".join(keys[:SHOWN_DAYS]) + more
 
 
 def _since(problem: Problem, status: str, now: datetime) -> str:
@@ -118,8 +135,10 @@ def _since(problem: Problem, status: str, now: datetime) -> str:
 
 
 def _amount(problem: Problem, status: str, told_times: int) -> str:
-    unit = UNITS.get(problem.kind)
-    parts = [plural(problem.total, unit)] if unit else []
+    number = number_of(problem)
+    parts = [number] if number else []
+    if problem.kind is Kind.RUN_FAILED and is_of_days(problem):
+        parts.append(plural(problem.total, "day"))
     if problem.rows:
         parts.append(plural(problem.rows, "row"))
     if problem.times > max(problem.total, 1):

@@ -5,9 +5,10 @@ What belongs here: the sentences. What does not: facts and figures (`compose`), 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
-from etl_assets.alerts.conditions import Kind
+from etl_assets.alerts.conditions import FAILED_AUDITS, OFF, QUARANTINED, Kind, Severity
 from etl_assets.alerts.notice import Step
 from etl_assets.alerts.problems import Problem
 from etl_assets.failures import FailureClass
@@ -20,7 +21,7 @@ HAPPENED: Mapping[Kind, str] = {
     Kind.CHECK_FAILED: "failed a check",
     Kind.THRESHOLD: "beyond a threshold",
     Kind.PARTITION_LATE: "late",
-    Kind.SCHEMA_CHANGED: "changed its columns or rules",
+    Kind.SCHEMA_CHANGED: "changed its fields, columns or rules",
     Kind.SOURCE_BROKEN: "does not answer",
     Kind.SCHEDULE_FAILING: "fails or lags",
     Kind.SENSOR_FAILING: "fails or lags",
@@ -47,17 +48,15 @@ CLASSES: Mapping[str, str] = {
 _OF_A_DAY = frozenset(
     {Kind.PARTITION_FAILED, Kind.PARTITION_WITHHELD, Kind.SNAPSHOT_GUARD, Kind.PARTITION_LATE, Kind.THRESHOLD}
 )
+_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_NEXT_TICK = "Dagster tries again at the next tick."
 _KEPT = "Nothing visible changed: the table keeps what it had of these days. Other days were loaded as usual."
 _DID: Mapping[Kind, str] = {
-    Kind.PARTITION_WITHHELD: f"{_KEPT} The bad rows are in etl.quarantine, with rule and reason.",
     Kind.SNAPSHOT_GUARD: f"{_KEPT} No row was marked as gone.",
-    Kind.CHECK_FAILED: "The result is recorded with its numbers; a check like this keeps no day from being published.",
     Kind.THRESHOLD: "The days were published; only the number is out of the ordinary.",
-    Kind.PARTITION_LATE: "It goes on as soon as the day is loaded; nothing was skipped.",
+    Kind.PARTITION_LATE: "Nothing: there was no attempt that it could have repeated. The table has no rows of the day.",
     Kind.SCHEMA_CHANGED: "The load went through; what it noticed is in etl.schema_changes.",
     Kind.SOURCE_BROKEN: "It stopped asking, put the remaining days off, and tries again at every load.",
-    Kind.SCHEDULE_FAILING: "Dagster tries again at the next tick.",
-    Kind.SENSOR_FAILING: "Dagster tries again at the next tick.",
     Kind.DAEMON_STOPPED: "Nothing: without the daemon no schedule, backfill or sensor runs. "
     "This message comes from the watchdog.",
     Kind.ALERTS_STOPPED: "What is wrong stays on record and is told when alerts run again.",
@@ -70,9 +69,21 @@ def did(problem: Problem) -> str:
     passing = classes & {FailureClass.TRANSIENT.value, FailureClass.RATE_LIMITED.value}
     if problem.kind is Kind.PARTITION_FAILED:
         return f"It repeated requests and steps until they were used up. {_KEPT}" if passing else _KEPT
+    if problem.kind is Kind.PARTITION_WITHHELD:
+        bad_rows = " The bad rows are in etl.quarantine, with rule and reason."
+        return f"{_KEPT}{bad_rows if _has(problem, QUARANTINED) else ''}"
     if problem.kind is Kind.RUN_FAILED:
         return "It ended the run; whatever had been committed is safe. No repeat of the run is coming."
+    if problem.kind is Kind.CHECK_FAILED:
+        mild = problem.severity.rank < Severity.ERROR.rank
+        return f"The result is recorded with its numbers{'; it keeps no day from being published' if mild else ''}."
+    if problem.kind in _TICKING:
+        return "Nothing: nothing is launched while it is off." if _is_off(problem) else _NEXT_TICK
     return _DID.get(problem.kind, "")
+
+
+def _is_off(problem: Problem) -> bool:
+    return any(occurrence.key == OFF for occurrence in problem.occurrences)
 
 
 def steps(problem: Problem, ui: str) -> Sequence[Step]:
@@ -113,22 +124,38 @@ def _load_again(problem: Problem, ui: str) -> Sequence[Step]:
     return (Step(advice, _backfill(problem, "--failed"), place_of(problem, ui)),)
 
 
-def _look_at_quarantine(problem: Problem, ui: str) -> Sequence[Step]:
+def _has(problem: Problem, detail: str) -> bool:
+    return any(detail in occurrence.details for occurrence in problem.occurrences)
+
+
+def _query(problem: Problem, columns: str, table: str, condition: str) -> str:
     source, _, stream = problem.subjects[0].partition("/") if problem.subjects else ("", "", "")
     first, last = span_of(problem)
-    look = (
-        'etl-assets query "SELECT rule, reason, count(*) FROM etl.quarantine '
-        f"WHERE source = '{source}' AND stream = '{stream}' AND state = 'pending' "
-        f"AND partition BETWEEN '{first}' AND '{last}' GROUP BY ALL\""
-    )
     return (
-        Step("Look at what broke the contract.", look, place_of(problem, ui)),
-        Step(
-            "Mend the source or the contract, then load the days again. An empty answer that is true is accepted "
-            "with --confirm-empty.",
-            _backfill(problem),
-        ),
+        f"etl-assets query \"SELECT {columns} FROM {table} WHERE source = '{source}' AND stream = '{stream}' "
+        f"AND {condition} AND partition BETWEEN '{first}' AND '{last}' GROUP BY ALL\""
     )
+
+
+def _mend_withheld(problem: Problem, ui: str) -> Sequence[Step]:
+    audited, quarantined = _has(problem, FAILED_AUDITS), _has(problem, QUARANTINED)
+    found = []
+    if quarantined:
+        look = _query(problem, "rule, reason, count(*)", "etl.quarantine", "state = 'pending'")
+        found.append(Step("Look at what broke the contract.", look, place_of(problem, ui)))
+    if audited:
+        look = _query(problem, "partition, check_name, message", "etl.check_results", "NOT passed")
+        found.append(Step("Look at what the audits found.", look, place_of(problem, ui)))
+    if not found:
+        found.append(Step("Ask the source whether its answer is right.", url=place_of(problem, ui)))
+    found.append(Step("Mend the source or the stream's file, then load the days again.", _backfill(problem)))
+    if audited:
+        found.append(
+            Step("If they are right as they are, publish them.", _backfill(problem, "--confirm-audits"))
+        )
+    elif not quarantined:
+        found.append(Step("If it is, accept it.", _backfill(problem, "--confirm-empty")))
+    return tuple(found)
 
 
 def _confirm_snapshot(problem: Problem, ui: str) -> Sequence[Step]:
@@ -145,6 +172,39 @@ def _load_late(problem: Problem, ui: str) -> Sequence[Step]:
     )
 
 
+def _compare(problem: Problem, ui: str) -> Sequence[Step]:
+    if _threshold(problem) == "error_rate":
+        look = _query(problem, "rule, reason, count(*)", "etl.quarantine", "state = 'pending'")
+        return (Step("Look at what broke the contract.", look, place_of(problem, ui)),)
+    source, _, stream = problem.subjects[0].partition("/") if problem.subjects else ("", "", "")
+    look = (
+        'etl-assets query "SELECT partition, extracted, quarantined, seconds_total, loaded_at FROM etl.loads WHERE '
+        f"source = '{source}' AND stream = '{stream}' ORDER BY loaded_at DESC LIMIT 30\""
+    )
+    return (Step("Compare the load with those before it.", look, place_of(problem, ui)),)
+
+
+def _wait_for_source(problem: Problem, ui: str) -> Sequence[Step]:
+    source = problem.scope.rpartition(" ")[2]
+    return (
+        Step("Ask whoever runs the source.", "etl-assets status", place_of(problem, ui)),
+        Step("When it answers again, load what was put off.", f"etl-assets backfill {source} --failed"),
+    )
+
+
+def _look_at_ticks(problem: Problem, ui: str) -> Sequence[Step]:
+    off = _is_off(problem)
+    said = "Switch it on again, unless it is off for good." if off else "Look at its ticks and their errors."
+    return (Step(said, url=place_of(problem, ui)),)
+
+
+def _look_at_runs(problem: Problem, ui: str) -> Sequence[Step]:
+    found = [Step("Look at its runs.", url=place_of(problem, ui))]
+    if problem.severity.rank >= Severity.ERROR.rank:
+        found.append(Step("See which days are to be loaded again, and why.", "etl-assets plan"))
+    return tuple(found)
+
+
 def _look(text: str, command: str = "") -> Callable[[Problem, str], Sequence[Step]]:
     return lambda problem, ui: (Step(text, command, place_of(problem, ui)),)
 
@@ -152,22 +212,38 @@ def _look(text: str, command: str = "") -> Callable[[Problem, str], Sequence[Ste
 _STEPS: Mapping[Kind, Callable[[Problem, str], Sequence[Step]]] = {
     Kind.RUN_FAILED: _look("Look at the run's log, mend the cause, and launch it again."),
     Kind.PARTITION_FAILED: _load_again,
-    Kind.PARTITION_WITHHELD: _look_at_quarantine,
+    Kind.PARTITION_WITHHELD: _mend_withheld,
     Kind.SNAPSHOT_GUARD: _confirm_snapshot,
     Kind.CHECK_FAILED: _look("Look at the check's result and its numbers over time."),
-    Kind.THRESHOLD: _look("Compare the day with those before it."),
+    Kind.THRESHOLD: _compare,
     Kind.PARTITION_LATE: _load_late,
     Kind.SCHEMA_CHANGED: _look("See that whoever reads the table knows.", "etl-assets status"),
-    Kind.SOURCE_BROKEN: _look(
-        "Ask whoever runs the source; then load what was put off.", "etl-assets status"
-    ),
-    Kind.SCHEDULE_FAILING: _look("Look at its ticks; the last one's error says why."),
-    Kind.SENSOR_FAILING: _look("Look at its ticks; the last one's error says why."),
-    Kind.BACKFILL_FINISHED: _look("Look at its runs."),
+    Kind.SOURCE_BROKEN: _wait_for_source,
+    Kind.SCHEDULE_FAILING: _look_at_ticks,
+    Kind.SENSOR_FAILING: _look_at_ticks,
+    Kind.BACKFILL_FINISHED: _look_at_runs,
     Kind.DAILY_SUMMARY: _look("See how every stream stands.", "etl-assets status"),
     Kind.DAEMON_STOPPED: _look("Start it again: dagster-daemon run, or its service.", "etl-assets watchdog"),
     Kind.ALERTS_STOPPED: _look("See what cannot be told, and why.", "etl-assets alerts list"),
 }
+_TICKING = frozenset({Kind.SCHEDULE_FAILING, Kind.SENSOR_FAILING})
+_TICKS = {"failing": "fails", "lag": "lags", OFF: "is switched off"}
+_THRESHOLDS = {"error_rate": "share of bad rows", "seconds": "time of the load", "rows": "number of rows"}
+
+
+def happened(problem: Problem) -> str:
+    """Say what happened."""
+    if problem.kind is Kind.THRESHOLD and problem.occurrences:
+        return f"{HAPPENED[problem.kind]}: {_THRESHOLDS.get(_threshold(problem), 'a number')}"
+    if problem.kind in _TICKING and problem.occurrences:
+        return _TICKS.get(problem.occurrences[0].key, HAPPENED[problem.kind])
+    if problem.kind is Kind.BACKFILL_FINISHED and problem.severity.rank >= Severity.ERROR.rank:
+        return "finished with failures"
+    return HAPPENED[problem.kind]
+
+
+def _threshold(problem: Problem) -> str:
+    return problem.occurrences[0].key.rpartition(" ")[2]
 
 
 def plural(number: int, unit: str) -> str:
@@ -175,6 +251,15 @@ def plural(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def is_of_days(kind: Kind) -> bool:
-    """Whether the keys of a kind are days of a stream."""
-    return kind in _OF_A_DAY
+def number_of(problem: Problem) -> str:
+    """Say of how many things a problem tells, in its own unit; empty where there is only one of it."""
+    unit = UNITS.get(problem.kind)
+    number = problem.runs if problem.kind is Kind.RUN_FAILED else problem.total
+    return plural(number, unit) if unit and number else ""
+
+
+def is_of_days(problem: Problem) -> bool:
+    """Whether the keys of a problem are days of a stream."""
+    if problem.kind is Kind.RUN_FAILED:
+        return all(_DAY.match(occurrence.key) for occurrence in problem.occurrences)
+    return problem.kind in _OF_A_DAY

@@ -141,9 +141,11 @@ def try_channels(
     from etl_assets.alerts.rules import load_rules
     from etl_assets.failures import ConfigurationError, EtlError
     from etl_assets.settings import ALERTS_FILE_VARIABLE, SLACK_VARIABLE, load_settings
+    from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
     rules = load_rules(settings)
+    rules.check_streams(discover_streams())
     if not rules.is_configured:
         raise ConfigurationError(
             "no channel is configured", hint=f"set {SLACK_VARIABLE} or {ALERTS_FILE_VARIABLE}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from etl_assets.pipeline.doctor import Finding
     from etl_assets.settings import Settings
 
@@ -37,7 +39,8 @@ def doctor(
     settings = load_settings()
     catalogue = discover_streams()
     environment = Environment.of(settings, catalogue.code_versions)
-    found = [*examine(environment, list(catalogue.values()), deep=deep), *_runs(settings), *_alerts(settings)]
+    found = [*examine(environment, list(catalogue.values()), deep=deep), *_runs(settings)]
+    found += _alerts(settings, catalogue)
     left = mend(found) if mending else found
     if as_json:
         mended = [finding for finding in found if finding not in left]
@@ -78,19 +81,25 @@ def _runs(settings: Settings) -> list[Finding]:
         ]
 
 
-def _alerts(settings: Settings) -> list[Finding]:
+def _alerts(settings: Settings, stream_ids: Iterable[str]) -> list[Finding]:
     """Look at the alerts' channels, and at what could not be told."""
     from etl_assets.alerts.channels.examine import channel_problems
     from etl_assets.alerts.engine import outbox_path
     from etl_assets.alerts.messages import messages_in
     from etl_assets.alerts.outbox import Outbox
     from etl_assets.alerts.rules import load_rules
+    from etl_assets.failures import ConfigurationError
     from etl_assets.pipeline.doctor import Finding, Weight
 
-    found = [
-        Finding(Weight.PROBLEM, "alerts", problem, "mend it, then: etl-assets alerts test")
-        for problem in channel_problems(settings, load_rules(settings))
-    ]
+    try:
+        rules = load_rules(settings)
+        rules.check_streams(stream_ids)
+        problems = list(channel_problems(settings, rules))
+    except ConfigurationError as error:
+        # One finding among others: whoever asks the doctor wants to hear of all of them.
+        problems = [" ".join(str(error).split())]
+    advice = "mend it, then: etl-assets alerts test"
+    found = [Finding(Weight.PROBLEM, "alerts", problem, advice) for problem in problems]
     if outbox_path(settings).exists():
         with Outbox(outbox_path(settings)) as outbox:
             lost = messages_in(outbox, "undelivered")

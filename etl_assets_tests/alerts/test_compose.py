@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl_assets.alerts.conditions import Kind, Severity
+from etl_assets.alerts.plain_text import footer, headline
 from etl_assets.alerts.problems import acknowledge, problems_in
 from etl_assets_tests.alerts.desk import NOON, Desk, Recorder, failed_day, january, open_desk
 
@@ -120,6 +121,23 @@ def test_ten_thousand_failures_are_a_handful_of_messages(told: Told) -> None:
     assert len(notice.problems) == 100
     assert len(notice.entries) == 16
     assert "and 85 more" in notice.entries[-1].text
+
+
+def test_many_that_are_over_are_one_message_that_asks_for_nothing(told: Told) -> None:
+    told.desk.wrong = [failed_day("2025-01-01", f"shop{number}/orders") for number in range(5)]
+    told.tick()
+    told.tick(30)
+    told.desk.wrong = told.desk.wrong[:1]
+    told.tick(30)
+    told.desk.wrong = [failed_day("2025-01-01", f"erp{number}/stock") for number in range(4)]
+    told.tick(30)
+    told.tick(30)
+    titles = ["5 problems (5 failures)", "4 problems are over", "4 problems (4 failures); 1 is over"]
+    assert told.titles == titles
+    assert [notice.status for notice in told.notices] == ["digest", "recovered", "digest"]
+    over = told.notices[1]
+    assert (over.severity, over.steps, footer(over)) == (Severity.INFO, (), "")
+    assert headline(over) == "[over] 4 problems are over"
 
 
 def test_a_flood_of_ever_new_problems_is_bounded_and_nothing_of_it_is_lost(told: Told) -> None:

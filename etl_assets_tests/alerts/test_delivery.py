@@ -15,6 +15,7 @@ from etl_assets.alerts.conditions import Kind, Severity
 from etl_assets.alerts.delivery import deliver
 from etl_assets.alerts.messages import LONGEST_ASKED_WAIT, enqueue, messages_in
 from etl_assets.alerts.notice import Notice
+from etl_assets.alerts.rules import Rules, SlackRules
 from etl_assets_tests.alerts.desk import (
     NOON,
     OK,
@@ -63,7 +64,7 @@ def test_ten_minutes_of_outage_lose_nothing(tmp_path: Path, answer: Reply) -> No
     def script(asked: Asked, number: int) -> Reply:
         return answer if down else OK
 
-    with slack_desk(tmp_path, script, SHORT) as (desk, slack):
+    with slack_desk(tmp_path, script, SHORT if answer.delay else None) as (desk, slack):
         for number in range(3):
             news(desk, number)
             desk.pass_time(OUTAGE / 3, every=50)
@@ -72,6 +73,8 @@ def test_ten_minutes_of_outage_lose_nothing(tmp_path: Path, answer: Reply) -> No
         attempts = len(slack.server.asked)
         assert 1 <= attempts <= 12, "repeats wait for ever longer"
         down = False
+        # What is acknowledged too late comes twice, and a busy machine is late.
+        desk.rules = Rules(channels={"slack": SlackRules(kind="slack")})
         desk.pass_time(600, every=60)
         assert slack.titles == [f"[info] Backfill b{number} finished" for number in range(3)]
         assert messages_in(desk.outbox, "pending") == []

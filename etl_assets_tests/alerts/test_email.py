@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -79,6 +80,7 @@ def test_a_message_says_everything_in_both_parts(tmp_path: Path) -> None:
     assert mail["References"] == over["References"], "mail programs put them below each other"
     text, html = (part.get_content() for part in mail.iter_parts())
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    html = re.sub("</?span[^>]*>", "", html)
     for part in (
         "shop/orders: 2025-01-01, 2025-01-02, 2025-01-03",
         "https://dagster.example.com/assets/warehouse/shop/orders?view=partitions&partition=2025-01-03",
@@ -156,7 +158,10 @@ def test_a_certificate_that_is_not_trusted(certificate: Certificate) -> None:
             "smtp://mail.invalid:587",
             "the host mail.invalid of ETL_SMTP_URL cannot be found (check its spelling)",
         ),
-        ("smtp+plain://localhost:1", "localhost cannot be reached: ConnectionRefusedError"),
+        (
+            "smtp+plain://localhost:1",
+            "localhost cannot be reached: ConnectionRefusedError (check host and port of ETL_SMTP_URL)",
+        ),
     ],
     ids=["no such host", "nobody listens"],
 )

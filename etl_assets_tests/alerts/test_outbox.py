@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from etl_assets.alerts.conditions import BAD_DAYS, Kind, Report
+from etl_assets.alerts.conditions import BAD_DAYS, Kind, Report, Severity
 from etl_assets.alerts.outbox import Outbox, OutboxError
 from etl_assets.alerts.problems import problems_in, with_conditions, write_down
 from etl_assets.cli.main import run
@@ -54,6 +55,36 @@ def test_only_the_named_kinds_are_complete(tmp_path: Path) -> None:
         write_down(outbox, "desk", Report(conditions=[run, failed_day("2025-01-01")]), NOON)
         write_down(outbox, "desk", Report(complete=BAD_DAYS), NOON)
         assert [problem.kind for problem in problems_in(outbox, "open")] == [Kind.RUN_FAILED]
+
+
+@pytest.mark.parametrize("checked_first", [True, False], ids=["check seen first", "day seen first"])
+def test_a_withheld_day_tells_of_the_audit_that_withheld_it(tmp_path: Path, checked_first: bool) -> None:
+    """An audit that only warns is told by itself, and so is one of a day that was published all the same."""
+    withheld = failed_day("2025-01-01", kind=Kind.PARTITION_WITHHELD)
+    checks = [
+        failed_day(
+            f"null_share of warehouse {day}",
+            kind=Kind.CHECK_FAILED,
+            severity=severity,
+            ref=f"{severity} {day}",
+        )
+        for day, severity in (
+            ("2025-01-01", Severity.ERROR),
+            ("2025-01-01", Severity.WARNING),
+            ("2025-01-02", Severity.ERROR),
+        )
+    ]
+    checks[1] = replace(checks[1], key="volume of warehouse 2025-01-01")
+    reports = [Report(conditions=[withheld], complete=BAD_DAYS), Report(conditions=checks)]
+    with Outbox(tmp_path / "alerts.db", at=NOON) as outbox:
+        for number, report in enumerate(reversed(reports) if checked_first else reports):
+            write_down(outbox, f"watcher {number}", report, NOON)
+        told = {
+            occurrence.key
+            for problem in problems_in(outbox, "open")
+            for occurrence in with_conditions(outbox, problem).occurrences
+        }
+    assert told == {"2025-01-01", "volume of warehouse 2025-01-01", "null_share of warehouse 2025-01-02"}
 
 
 def test_what_is_long_over_is_forgotten_and_what_lasts_is_not(tmp_path: Path) -> None:

@@ -38,8 +38,18 @@ def test_a_mail_server_alone_is_not_enough(tmp_path: Path) -> None:
 SLACK = '[channels.chat]\nkind = "slack"\n'
 BAD_FILES = {
     "no toml": ("[channels", "is no TOML"),
-    "unknown word": ("colour = 1", "colour: Extra inputs are not permitted"),
-    "unknown channel kind": ('[channels.chat]\nkind = "pigeon"', "channels.chat"),
+    "unknown word": ("colour = 1", "colour: there is no such setting, see docs/alerts.md"),
+    "misspelt word": ('cool_dwon = "1h"', "cool_dwon: there is no such setting; did you mean cool_down?"),
+    "misspelt limit": (
+        '[streams."shop/orders"]\nrows = { warning_bellow = 1 }',
+        "streams.shop/orders.rows.warning_bellow: there is no such setting; did you mean warning_below?",
+    ),
+    "unknown channel kind": (
+        '[channels.chat]\nkind = "pigeon"',
+        "channels.chat: kind must be one of slack, email, apprise",
+    ),
+    "no channel kind": ('[channels.chat]\nwebhook = "X"', "channels.chat: kind must be one of slack"),
+    "no sender": ('[channels.mail]\nkind = "email"\nto = "a@b.c"', "channels.mail.from: is missing"),
     "secret instead of its name": (
         f'[channels.chat]\nkind = "slack"\nwebhook = "{SECRET}"',
         "name of an environment",
@@ -55,6 +65,7 @@ BAD_FILES = {
     "bad span": ('cool_down = "soon"', "cool_down: must be a number and a unit"),
     "no span": ("cool_down = 3600", "cool_down: must be text in quotes"),
     "bad time": ('deadline = "25:00"', "deadline: must be a time of day"),
+    "bad rhythm": ('look_every = "1s"', "look_every: must be from 5s to 2m"),
     "bad severity": (SLACK + '[[routes]]\nchannels = "chat"\nseverity = "loud"', "routes.0.severity"),
     "bad kind": (SLACK + '[[routes]]\nchannels = "chat"\nkinds = ["fire"]', "routes.0.kinds"),
     "no channels": (SLACK + "[[routes]]\nchannels = []", "routes.0.channels"),

@@ -18,10 +18,11 @@ from etl_assets.alerts.problems import Problem, problems_in, with_conditions
 from etl_assets.alerts.watchers import circuits, warehouse
 from etl_assets.alerts.watchers.warehouse import LOCK_SECONDS
 from etl_assets.failures import FailureClass, SnapshotGuardTripped
-from etl_assets.outcomes import SchemaChange, SchemaChangeKind, Status
+from etl_assets.outcomes import CheckResult, SchemaChange, SchemaChangeKind, Status
 from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.sources.circuit import CircuitState, CircuitStatus
 from etl_assets.sources.circuit_file import CircuitFile
+from etl_assets.warehouse.checks import CheckedPartition, record_checks
 from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry
 from etl_assets.warehouse.schema_changes import record_changes
 from etl_assets_tests.alerts.desk import Desk, Recorder, open_desk
@@ -136,12 +137,41 @@ def test_days_that_failed_or_were_withheld_are_told_with_what_is_known_of_them(w
     facts = {fact.label: fact.text for fact in withheld.facts}
     assert facts["Owner"] == "team:sales"
     assert facts["How much"] == "1 day, 100 rows"
-    assert facts["Rows of the last day"] == "100 extracted, 30 quarantined"
+    assert facts["Quarantined"] == "30 of 100 rows of the last day"
     assert failed.error == "shop answered 500 for 2025-02-27"
     assert any("etl.quarantine" in step.command for step in withheld.steps)
     watch.outcome(DAY, Status.PUBLISHED)
     watch.tick(30)
     assert watch.told.titles[2:] == ["shop/orders 2025-02-27 failed to load"]
+
+
+def test_a_day_that_an_audit_withheld_names_the_audit_and_the_way_on(watch: Watch) -> None:
+    failed = CheckResult("null_share__customer_id", "null_share", False, True, "100% missing", {})
+    with open_warehouse(watch.desk.settings).session("test") as session:
+        record_checks(
+            session.connection,
+            [
+                CheckedPartition(
+                    "shop", "orders", DAY, (failed,), None, "run-1", watch.desk.now.replace(tzinfo=None)
+                )
+            ],
+        )
+    watch.outcome(
+        DAY, Status.WITHHELD, failure_class="withheld", message="null_share__customer_id: 100% missing"
+    )
+    watch.outcome(DAY, Status.WITHHELD, "products", failure_class="withheld", extracted=0, staged=0)
+    watch.tick()
+    watch.tick(30)
+    by_title = {notice.title: notice for notice in watch.told.notices}
+    audited, empty = (by_title[f"shop/{name} {DAY} withheld"] for name in ("orders", "products"))
+    assert {fact.label: fact.text for fact in audited.facts}["Failed audits"] == "null_share__customer_id"
+    assert "etl.quarantine" not in audited.to_json()
+    commands = [step.command for step in audited.steps]
+    assert "FROM etl.check_results" in commands[0]
+    assert commands[1:] == [
+        f"etl-assets backfill shop/orders --from {DAY} --to {DAY}{more}" for more in ("", " --confirm-audits")
+    ]
+    assert empty.steps[-1].command.endswith("--confirm-empty")
 
 
 def test_a_snapshot_guard_is_a_kind_of_its_own(watch: Watch) -> None:
@@ -251,9 +281,9 @@ def test_a_late_day_that_fails_is_a_failed_day(watch: Watch) -> None:
 @pytest.mark.parametrize(
     ("changes", "said", "severity"),
     [
-        ({"quarantined": 6}, "the share of quarantined rows is 6.0%, above 0.05", Severity.WARNING),
-        ({"seconds_total": 61.0}, "the time of the load is 61.0 s, above 60", Severity.WARNING),
-        ({"seconds_total": 601.0}, "the time of the load is 601.0 s, above 600", Severity.ERROR),
+        ({"quarantined": 6}, "the share of quarantined rows is 6.0%, above 5%", Severity.WARNING),
+        ({"seconds_total": 61.0}, "the time of the load is 61.0 s, above 60 s", Severity.WARNING),
+        ({"seconds_total": 601.0}, "the time of the load is 601.0 s, above 600 s", Severity.ERROR),
         ({"extracted": 4}, "the number of rows is 4, below 5", Severity.WARNING),
         ({"extracted": 0}, "the number of rows is 0, below 1", Severity.ERROR),
     ],
@@ -290,7 +320,7 @@ def test_a_changed_contract_is_told_once(watch: Watch) -> None:
     watch.load(DAY + timedelta(days=2), contract_version="c2")
     watch.tick(30)
     watch.tick(30)
-    assert watch.told.titles == ["shop/orders changed its columns or rules"]
+    assert watch.told.titles == ["shop/orders changed its fields, columns or rules"]
     assert watch.problems(Kind.SCHEMA_CHANGED) == []
 
 

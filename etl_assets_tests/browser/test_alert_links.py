@@ -30,7 +30,7 @@ def test_a_failed_day(screen: Screen, loaded_days: LoadedDays) -> None:
     ids=["schedule", "sensor"],
 )
 def test_a_schedule_and_a_sensor(screen: Screen, declared: Declared, said: str) -> None:
-    page = screen.open(declared.link, until=said)
+    page = screen.open(declared.link_in("etl_assets.definitions"), until=said)
     expect(page.get_by_text(declared.name).first).to_be_visible()
 
 

@@ -135,6 +135,28 @@ def test_doctor_says_which_channel_cannot_be_used(
     assert "s3cr3t" not in out
 
 
+BAD_FILES = {
+    "misspelt setting": ('cool_dwon = "1h"', "cool_dwon: there is no such setting; did you mean cool_down?"),
+    "unknown stream": ('[streams."shop/ordres"]\ndeadline = "never"', "rules for the stream 'shop/ordres'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+@pytest.mark.usefixtures("desk")
+def test_a_file_that_cannot_be_used_is_said_by_doctor_and_test(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, said = BAD_FILES[case]
+    for name, value in write_rules(tmp_path, text).items():
+        monkeypatch.setenv(name, value)
+    assert run(["doctor"]) == 1
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "alerts" in line]
+    assert line.startswith("problem alerts: the alerts file ")
+    assert said in line
+    assert run(["alerts", "test"]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("desk")
 def test_doctor_says_that_a_login_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -32,6 +32,8 @@ class ScriptedShop:
         added: Fields that the orders of a day have beside the usual ones.
         dropped: Fields that the orders of a day lack.
         nameless: Days of order lines on which no article has a description.
+        tainted: Days of order lines on which every twelfth price is negative: too many, and few enough to publish.
+        left: How many customers there still are; all of them while it is None.
     """
 
     inner: Shop
@@ -42,6 +44,8 @@ class ScriptedShop:
     added: dict[date, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[date, set[str]] = field(default_factory=dict)
     nameless: set[date] = field(default_factory=set)
+    tainted: set[date] = field(default_factory=set)
+    left: int | None = None
 
     @property
     def label(self) -> str:
@@ -56,7 +60,9 @@ class ScriptedShop:
         page = self.inner.lines(start, end, cursor, limit, now)
         if day in self.nameless:
             page = _without_descriptions(page)
-        return _spoil(page) if day in self.spoiled else page
+        if day in self.spoiled | self.tainted:
+            return _spoil(page, every=5 if day in self.spoiled else 12)
+        return page
 
     def count_lines(self, start: int, end: int, now: int) -> int:
         """Number of order lines; see `Shop.count_lines`."""
@@ -78,7 +84,10 @@ class ScriptedShop:
 
     def customers(self, offset: int, limit: int, now: int) -> CustomerPage:
         """Customers; see `Shop.customers`."""
-        return self.inner.customers(offset, limit, now)
+        if self.left is None:
+            return self.inner.customers(offset, limit, now)
+        page = self.inner.customers(0, self.left, now)
+        return CustomerPage(page.customers[offset : offset + limit], self.left)
 
     def product_changes(self, start: int, end: int, after_lsn: int, limit: int, now: int) -> ChangePage:
         """Product changes; see `Shop.product_changes`."""
@@ -100,8 +109,8 @@ def _without_descriptions(page: LinePage) -> LinePage:
     return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)
 
 
-def _spoil(page: LinePage) -> LinePage:
+def _spoil(page: LinePage, every: int) -> LinePage:
     records = orjson.loads(b"[" + page.body + b"]")
-    for record in records[::5]:
+    for record in records[::every]:
         record["unit_price"] = "-1.00"
     return LinePage(orjson.dumps(records)[1:-1], page.count, page.next_cursor)

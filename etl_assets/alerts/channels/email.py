@@ -178,7 +178,10 @@ class EmailChannel:
             ) from None
         except (smtplib.SMTPException, OSError) as error:
             # Their texts may repeat what was sent.
-            raise DeliveryError(f"{server.host} cannot be reached: {type(error).__name__}") from None
+            raise DeliveryError(
+                f"{server.host} cannot be reached: {type(error).__name__}",
+                hint=f"check host and port of {server.variable}",
+            ) from None
 
 
 def _leave(connection: smtplib.SMTP) -> None:

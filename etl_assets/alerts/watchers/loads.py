@@ -79,7 +79,7 @@ def _judge(scene: Scene, load: Load) -> tuple[list[Condition], list[Resolution]]
     over: list[Resolution] = []
     for name, number in load.numbers.items():
         limits = _limits(scene, load.stream, name)
-        level = _level(limits, number)
+        level = _level(limits, name, number)
         key = f"{load.partition} {name}"
         if level is None:
             over += _ended(scene, load, name, key)
@@ -115,15 +115,15 @@ def _limits(scene: Scene, stream: str, name: str) -> Limits:
     return declared or Limits()
 
 
-def _level(limits: Limits, number: float) -> tuple[Severity, str] | None:
+def _level(limits: Limits, name: str, number: float) -> tuple[Severity, str] | None:
     for severity, above, below in (
         (Severity.ERROR, limits.error, limits.error_below),
         (Severity.WARNING, limits.warning, limits.warning_below),
     ):
         if above is not None and number > above:
-            return severity, f"above {above:g}"
+            return severity, f"above {_limit(name, above)}"
         if below is not None and number < below:
-            return severity, f"below {below:g}"
+            return severity, f"below {_limit(name, below)}"
     return None
 
 
@@ -136,6 +136,10 @@ _NAMES = {
 
 def _spelled(name: str, number: float) -> str:
     return {"error_rate": f"{number:.1%}", "seconds": f"{number:,.1f} s", "rows": f"{number:,.0f}"}[name]
+
+
+def _limit(name: str, number: float) -> str:
+    return {"error_rate": f"{number * 100:g}%", "seconds": f"{number:g} s", "rows": f"{number:,.0f}"}[name]
 
 
 def _ended(scene: Scene, load: Load, name: str, key: str) -> Iterator[Resolution]:

@@ -41,14 +41,16 @@ def daily_summary(
 def _by_owner(scene: Scene, day: date, rows: dict[str, tuple[Any, ...]]) -> list[Condition]:
     of_owner: dict[str, dict[str, str]] = defaultdict(dict)
     extracted: dict[str, int] = defaultdict(int)
+    published: dict[str, int] = defaultdict(int)
     for stream in scene.streams.values():
         found = rows.get(stream.id)
         of_owner[stream.owner][stream.id] = _line(found)
         extracted[stream.owner] += found[1] if found else 0
+        published[stream.owner] += bool(found and Status(found[0]).is_published)
     return [
         Condition(
             kind=Kind.DAILY_SUMMARY,
-            subject=f"Summary of {day}",
+            subject=f"Summary of {day}: {_gist(lines, published[owner])}",
             key=owner,
             ref=day.isoformat(),
             at=scene.now,
@@ -59,6 +61,11 @@ def _by_owner(scene: Scene, day: date, rows: dict[str, tuple[Any, ...]]) -> list
         )
         for owner, lines in of_owner.items()
     ]
+
+
+def _gist(lines: dict[str, str], published: int) -> str:
+    what = f"{len(lines):,} stream{'' if len(lines) == 1 else 's'}"
+    return f"{what} published" if published == len(lines) else f"{published:,} of {what} published"
 
 
 def _line(found: tuple[Any, ...] | None) -> str:

@@ -1,7 +1,7 @@
 """Failed checks as conditions, each result once, and over when the same check passes.
 
 What belongs here: what an evaluation tells. What does not: the check `contract`, whose share of bad rows the load log
-tells with the streams' own thresholds, and withheld days by themselves.
+tells with the streams' own thresholds, and withheld days by themselves; freshness, which late days tell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from etl_assets.alerts.conditions import Condition, Kind, Resolution, Severity
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.outbox import moment
 from etl_assets.alerts.scrub import first_line
-from etl_assets.orchestration.keys import CONTRACT_CHECK, Layer
+from etl_assets.orchestration.keys import CONTRACT_CHECK, FRESHNESS_CHECK, Layer
 
 _LAYERS = frozenset(layer.value for layer in Layer)
 _SEVERITIES = {dg.AssetCheckSeverity.WARN: Severity.WARNING, dg.AssetCheckSeverity.ERROR: Severity.ERROR}
@@ -40,7 +40,7 @@ def judge(
             continue
         result = event.asset_check_evaluation_data
         subject, key = _subject(result), _key(result)
-        if result.check_name == CONTRACT_CHECK and result.asset_key.path[0] in _LAYERS:
+        if result.asset_key.path[0] in _LAYERS and _is_told_elsewhere(scene, subject, result.check_name):
             continue
         if result.passed and (subject, key) in failing:
             resolved.append(Resolution(Kind.CHECK_FAILED, subject, moment(entry.timestamp), frozenset({key})))
@@ -48,6 +48,13 @@ def judge(
             failing.add((subject, key))
             conditions.append(_condition(scene, number, entry, result))
     return conditions, resolved
+
+
+def _is_told_elsewhere(scene: Scene, stream: str, check: str) -> bool:
+    if check == FRESHNESS_CHECK:
+        # What is not fresh is late, or failed, or was withheld: told by the day, if its stream has a deadline.
+        return scene.rules.of_stream(stream).deadline != "never"
+    return check == CONTRACT_CHECK
 
 
 def _subject(result: AssetCheckEvaluation) -> str:

@@ -28,8 +28,10 @@ from etl_assets.orchestration.alerts.event_cursor import (
 from etl_assets.orchestration.alerts.run_failures import (
     FailedRun,
     conditions_of,
+    how_it_ended,
     recoveries,
     runs_of,
+    says_nothing,
 )
 
 NAME = "events"
@@ -101,13 +103,18 @@ def _runs(
             cursor.awaited[run.run_id] = (number, failed.entry.timestamp)
         elif not (failed.retry or failed.is_of_backfill):
             is_time = place < in_full and time.monotonic() < scene.deadline
-            others = _step_failures(instance, run.run_id) if is_time else ()
-            conditions += conditions_of(scene, failed, others)
+            others, ending = _in_full(instance, failed) if is_time else ((), "")
+            conditions += conditions_of(scene, failed, others, ending)
     return conditions, put_off
 
 
-def _step_failures(instance: dg.DagsterInstance, run_id: str) -> Sequence[EventLogEntry]:
-    return instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+def _in_full(instance: dg.DagsterInstance, failed: FailedRun) -> tuple[Sequence[EventLogEntry], str]:
+    """Give every failed step of a run, and where there is none, how its process ended."""
+    run_id = failed.run.run_id
+    steps = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    if steps or not says_nothing(failed):
+        return steps, ""
+    return steps, how_it_ended(failed, instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT))
 
 
 def _no_longer_awaited(instance: dg.DagsterInstance, scene: Scene, cursor: EventCursor) -> list[Condition]:
@@ -125,13 +132,9 @@ def _no_longer_awaited(instance: dg.DagsterInstance, scene: Scene, cursor: Event
         if run is None or _is_retried(run):
             continue
         entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-        conditions += [
-            condition
-            for entry in entries[-1:]
-            for condition in conditions_of(
-                scene, FailedRun(number, entry, run), _step_failures(instance, run_id)
-            )
-        ]
+        for entry in entries[-1:]:
+            failed = FailedRun(number, entry, run)
+            conditions += conditions_of(scene, failed, *_in_full(instance, failed))
     return conditions
 
 

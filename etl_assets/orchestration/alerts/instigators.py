@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 import dagster as dg
 from dagster._core.scheduler.instigation import (
@@ -20,14 +21,15 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._utils.schedules import reverse_cron_string_iterator
 
-from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
+from etl_assets.alerts.conditions import OFF, Condition, Kind, Report, Severity
 from etl_assets.alerts.durations import spell_span
 from etl_assets.alerts.engine import Scene, Watcher
 from etl_assets.alerts.outbox import moment
 from etl_assets.alerts.scrub import first_line
+from etl_assets.orchestration.alerts.errors import innermost
 
 NAME = "instigators"
-INTERVAL = timedelta(minutes=5)
+INTERVAL = timedelta(minutes=1)
 GRACE = timedelta(minutes=10)
 """Lag that nobody has to hear of."""
 TICKS_IN_A_ROW = 3
@@ -60,11 +62,10 @@ class Declared:
         """Its name, as people read it."""
         return f"{'schedule' if self.kind is Kind.SCHEDULE_FAILING else 'sensor'} {self.name}"
 
-    @property
-    def link(self) -> str:
-        """Path of its page in the UI."""
+    def link_in(self, location: str) -> str:
+        """Give the path of its page in the UI, in a code location."""
         folder = "schedules" if self.kind is Kind.SCHEDULE_FAILING else "sensors"
-        return f"/locations/etl_assets.definitions/{folder}/{self.name}"
+        return f"/locations/{quote(location)}/{folder}/{self.name}"
 
 
 def declared_in(repository: dg.RepositoryDefinition) -> list[Declared]:
@@ -107,7 +108,13 @@ def instigator_watcher(
         if last and timedelta(0) <= scene.now - datetime.fromisoformat(json.loads(last)) < interval:
             return Report()
         states = {(state.instigator_type, state.name): state for state in instance.all_instigator_state()}
-        found = [each for one in declared for each in _judge(instance, scene, one, _state_of(states, one))]
+        told = _told_streaks(scene)
+        found = [
+            # However long a sensor fails: it is one failure, since the first look that found it.
+            replace(condition, ref=told.get(condition.fingerprint, condition.ref))
+            for one in declared
+            for condition in _judge(instance, scene, one, _state_of(states, one))
+        ]
         return Report(
             conditions=found,
             complete=frozenset({Kind.SCHEDULE_FAILING, Kind.SENSOR_FAILING}),
@@ -115,6 +122,15 @@ def instigator_watcher(
         )
 
     return Watcher(NAME, watch)
+
+
+def _told_streaks(scene: Scene) -> Mapping[str, str]:
+    """Give what is known of sensors that go on failing; a schedule's next failure is another day's."""
+    found = scene.outbox.rows(
+        "SELECT fingerprint, ref FROM occurrences WHERE state = 'open' AND kind = ?",
+        Kind.SENSOR_FAILING.value,
+    )
+    return {str(row["fingerprint"]): str(row["ref"]) for row in found}
 
 
 def _state_of(
@@ -132,7 +148,8 @@ def _judge(
         return
     if state.status is InstigatorStatus.STOPPED:
         if declared.is_on:
-            yield _condition(declared, "off", "it was switched off by hand", scene.now, Severity.WARNING)
+            said = "it was switched off by hand"
+            yield _condition(declared, state, OFF, said, scene.now, Severity.WARNING)
         return
     ticks = [
         tick
@@ -142,11 +159,10 @@ def _judge(
         if tick.status in FINISHED
     ]
     if (failing := _failing(declared, ticks)) is not None:
-        message = failing.error.message if failing.error else "the tick failed"
-        error = first_line(message, scene.secrets, foreign=True)
-        yield _condition(declared, "failing", error, moment(failing.timestamp))
+        error = first_line(innermost(failing.error) or "the tick failed", scene.secrets, foreign=True)
+        yield _condition(declared, state, "failing", error, moment(failing.timestamp))
     elif (due := _due(declared, state, ticks, scene.now)) is not None:
-        yield _condition(declared, "lag", f"a tick was due {spell_span(scene.now - due)} ago", due)
+        yield _condition(declared, state, "lag", f"a tick was due {spell_span(scene.now - due)} ago", due)
 
 
 def _failing(declared: Declared, ticks: list[InstigatorTick]) -> InstigatorTick | None:
@@ -176,19 +192,24 @@ def _due(
 
 
 def _condition(
-    declared: Declared, key: str, error: str, at: datetime, severity: Severity | None = None
+    declared: Declared,
+    state: InstigatorState,
+    key: str,
+    error: str,
+    at: datetime,
+    severity: Severity | None = None,
 ) -> Condition:
     return Condition(
         kind=declared.kind,
         subject=declared.subject,
         key=key,
         # Lasting, until it is over: one message however often it is looked at.
-        ref=at.isoformat() if key != "off" else "off",
+        ref=at.isoformat() if key != OFF else OFF,
         at=at,
         severity=severity,
         error=error,
         cause=key,
-        link=declared.link,
+        link=declared.link_in(state.origin.repository_origin.code_location_origin.location_name),
     )
 
 

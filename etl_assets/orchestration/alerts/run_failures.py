@@ -7,7 +7,7 @@ What belongs here: what a failure event tells, and when such a condition is over
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -15,10 +15,11 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster._core.storage.tags import BACKFILL_ID_TAG, WILL_RETRY_TAG
 
-from etl_assets.alerts.conditions import Condition, Kind, Resolution
+from etl_assets.alerts.conditions import ASSETS, Condition, Kind, Resolution
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.outbox import moment
 from etl_assets.alerts.scrub import first_line
+from etl_assets.orchestration.alerts.errors import innermost
 from etl_assets.orchestration.backfill import RANGE_END_TAG, RANGE_START_TAG
 from etl_assets.orchestration.keys import Layer, stream_key
 from etl_assets.settings import parse_iso_day
@@ -27,7 +28,10 @@ PARTITION_TAG = "dagster/partition"
 RUNS_AT_ONCE = 200
 MOST_DAYS = 1_000
 MOST_SUBJECTS = 100
+MOST_ASSETS = 10
+"""Of a run that was killed: enough to know it by, and few enough for a flood of such runs."""
 _LAYERS = frozenset(layer.value for layer in Layer)
+_FROM_OUTSIDE = "This run has been marked as failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def runs_of(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> dict[str, d
 
 
 def conditions_of(
-    scene: Scene, failed: FailedRun, others: Sequence[EventLogEntry] = ()
+    scene: Scene, failed: FailedRun, others: Sequence[EventLogEntry] = (), ending: str = ""
 ) -> Iterator[Condition]:
     """Say what failed in a run.
 
@@ -74,6 +78,7 @@ def conditions_of(
         scene: By which streams and secrets.
         failed: The run.
         others: Further failures of steps, where they were looked up.
+        ending: How its process ended, where that was looked up.
     """
     event = failed.entry.dagster_event
     data = event.job_failure_data if event is not None else None
@@ -84,10 +89,26 @@ def conditions_of(
             steps[entry.dagster_event.step_key] = entry.dagster_event.step_failure_data
     if not steps:
         # It ended without any step's failure: its process died, or it could not be started.
-        text = data.error.message if data is not None and data.error else entry_message(failed.entry)
-        yield from _whole(scene, failed, text)
+        text = innermost(data.error if data is not None else None) or entry_message(failed.entry)
+        yield from _whole(scene, failed, ending or text)
     for step, step_data in steps.items():
         yield from _step(scene, failed, str(step), step_data)
+
+
+def says_nothing(failed: FailedRun) -> bool:
+    """Whether the failure's own event does not tell why: Dagster found the run's process gone."""
+    event = failed.entry.dagster_event
+    data = event.job_failure_data if event is not None else None
+    first = data.first_step_failure_event if data is not None else None
+    return (
+        first is None and not (data and data.error) and entry_message(failed.entry).startswith(_FROM_OUTSIDE)
+    )
+
+
+def how_it_ended(failed: FailedRun, entries: Sequence[EventLogEntry]) -> str:
+    """Give what Dagster noted of the run's process before it recorded the failure; empty where that is nothing."""
+    before = [entry for entry in entries if entry.timestamp <= failed.entry.timestamp]
+    return entry_message(before[-1]).removeprefix("[DagsterApiServer] ") if before else ""
 
 
 def entry_message(entry: EventLogEntry) -> str:
@@ -103,7 +124,7 @@ def _step(scene: Scene, failed: FailedRun, step: str, data: StepFailureData) -> 
         # Our own words, or of those who raised a Failure: made to be read.
         error = first_line(told.description, secrets)
     else:
-        error = first_line(_innermost(data), secrets, foreign=True)
+        error = first_line(innermost(data.error) or "the step failed", secrets, foreign=True)
     metadata = told.metadata if told is not None else {}
     failure_class = str(metadata["failure_classes"].value) if "failure_classes" in metadata else ""
     streams = {f"load_{stream.source.name}__{stream.name}": name for name, stream in scene.streams.items()}
@@ -116,8 +137,10 @@ def _step(scene: Scene, failed: FailedRun, step: str, data: StepFailureData) -> 
     # The step of an asset is named after its key.
     names = {name.replace("/", "__"): name for name in scene.owners}
     names |= {key.to_python_identifier(): key.to_user_string() for key in failed.run.asset_selection or ()}
-    subject = names.get(step, _job(failed.run))
-    yield _of_run(scene, failed, subject, error, failure_class, step)
+    if step in names:
+        yield _of_run(scene, failed, names[step], error, failure_class, step)
+    else:
+        yield from _of_assets(scene, failed, error, failure_class, step)
 
 
 def _whole(scene: Scene, failed: FailedRun, text: str) -> Iterator[Condition]:
@@ -127,9 +150,24 @@ def _whole(scene: Scene, failed: FailedRun, text: str) -> Iterator[Condition]:
     if streams and (days := _days(failed.run)):
         for stream in streams:
             yield from _of_days(scene, failed, stream, days, error, "")
+    elif len(paths) == 1:
+        yield _of_run(scene, failed, "/".join(paths[0]), error, "", "")
     else:
-        subject = "/".join(paths[0]) if len(paths) == 1 else _job(failed.run)
-        yield _of_run(scene, failed, subject, error, "", "")
+        yield from _of_assets(scene, failed, error, "", "")
+
+
+def _of_assets(
+    scene: Scene, failed: FailedRun, error: str, failure_class: str, step: str
+) -> Iterator[Condition]:
+    """Tell of a run by its job, or by its assets where the job has no name that anybody knows."""
+    assets = sorted(key.to_user_string() for key in failed.run.asset_selection or ())
+    if not failed.run.job_name.startswith("__"):
+        yield _of_run(scene, failed, f"job {failed.run.job_name}", error, failure_class, step)
+    elif not assets:
+        yield _of_run(scene, failed, ASSETS, error, failure_class, step)
+    for asset in assets[:MOST_ASSETS] if failed.run.job_name.startswith("__") else ():
+        # Each by itself, as each is over when it is made; told together, whatever folders they are in.
+        yield replace(_of_run(scene, failed, asset, error, failure_class, step), scope=ASSETS)
 
 
 def _of_days(
@@ -166,17 +204,6 @@ def _of_run(
         details={"Step": step} if step else {},
         link=f"/runs/{failed.run.run_id}",
     )
-
-
-def _innermost(data: StepFailureData) -> str:
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message if error is not None else "the step failed"
-
-
-def _job(run: dg.DagsterRun) -> str:
-    return "assets" if run.job_name.startswith("__") else f"job {run.job_name}"
 
 
 def _days(run: dg.DagsterRun) -> list[str]:

@@ -26,7 +26,6 @@ from etl_assets.streams.base import Stream
 log = structlog.get_logger(__name__)
 
 NAME = "alerts"
-INTERVAL_SECONDS = 30
 
 
 @dataclass
@@ -51,7 +50,7 @@ def alert_sensor(
 
     @dg.sensor(
         name=NAME,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=int(rules.look_every.total_seconds()),
         default_status=dg.DefaultSensorStatus.RUNNING
         if rules.is_configured
         else dg.DefaultSensorStatus.STOPPED,
@@ -68,11 +67,22 @@ def alert_sensor(
         # Whatever runs this, the daemon does.
         alive = Watcher("daemon", lambda scene: Report(complete=frozenset({Kind.DAEMON_STOPPED})))
         with Outbox(outbox_path(settings)) as outbox:
-            scene = scene_of(context.instance, settings, rules, streams, owners, outbox, datetime.now(UTC))
+            known = {**owners_in(context.repository_def), **owners} if context.repository_def else owners
+            scene = scene_of(context.instance, settings, rules, streams, known, outbox, datetime.now(UTC))
             done = tick(scene, [*all_watchers(context.instance, declared), alive])
         return dg.SkipReason(said_of(done))
 
     return alerts
+
+
+def owners_in(repository: dg.RepositoryDefinition) -> dict[str, str]:
+    """Give whose the assets are that are no stream's, by name; the first owner of each."""
+    graph = repository.asset_graph
+    return {
+        key.to_user_string(): owners[0]
+        for key in graph.get_all_asset_keys()
+        if (owners := graph.get(key).owners)
+    }
 
 
 def said_of(done: Tick) -> str:

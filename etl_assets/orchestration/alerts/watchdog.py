@@ -90,7 +90,7 @@ def _stopped(instance: dg.DagsterInstance, scene: Scene, *, with_daemon: bool) -
         return
     last = scene.outbox.last_beat(TICK_BEAT)
     if with_daemon and (last is None or scene.now - last[0] > SILENCE):
-        said = f"last looked {spell_span(scene.now - last[0])} ago" if last else "has never looked"
+        said = f"last looked {spell_span(scene.now - last[0])} ago" if last else "it has never looked"
         yield _condition(
             f"alerts (sensor {SENSOR_NAME})",
             said,

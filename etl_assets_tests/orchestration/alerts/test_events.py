@@ -14,7 +14,13 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.events import RunFailureReason
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, WILL_RETRY_TAG
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    MAX_RETRIES_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._core.test_utils import create_run_for_test
 
 from etl_assets.alerts.conditions import Kind, Severity
 from etl_assets.alerts.engine import tick
@@ -125,6 +131,67 @@ def test_a_failed_asset_is_told_by_its_name_and_owner_and_is_over_when_it_is_mad
     assert watch.notices[0].owners == ("team:works",)
 
 
+def test_assets_whose_run_was_killed_are_named_and_over_when_they_are_made(watch: Watch) -> None:
+    """Nothing in the failure's own event says what happened to the run, or which assets it was to make."""
+
+    @dg.asset
+    def boiler() -> None:
+        """Be made."""
+
+    @dg.asset(key_prefix=["machines", "old"])
+    def pump() -> None:
+        """Be made too."""
+
+    owners = {"boiler": "team:works", "machines/old/pump": "team:works"}
+    assets = [boiler, pump]
+    for number in (1, 2):
+        run = create_run_for_test(
+            watch.instance,
+            job_name="__ASSET_JOB",
+            asset_selection=frozenset(asset.key for asset in assets),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={MAX_RETRIES_TAG: "0"},
+        )
+        watch.instance.report_engine_event(
+            f"[DagsterApiServer] Process {number} was terminated by signal 9", run
+        )
+        watch.instance.report_run_failed(run)
+        watch.tick(15, owners=owners)
+    watch.tick(30, owners=owners)
+    [notice] = watch.notices
+    assert notice.title == "boiler, machines/old/pump: 2 runs failed"
+    assert notice.error == "Process 2 was terminated by signal 9"
+    assert notice.owners == ("team:works",)
+    for asset in assets:
+        assert len(watch.notices) == 1
+        watch.desk.now = datetime.now(UTC)
+        assert dg.materialize([asset], instance=watch.instance).success
+        watch.tick(30, owners=owners)
+    assert [notice.status for notice in watch.notices] == ["new", "recovered"]
+
+
+def test_a_run_of_days_that_was_killed_is_told_with_its_days(watch: Watch) -> None:
+    days = {
+        "dagster/asset_partition_range_start": "2025-01-06",
+        "dagster/asset_partition_range_end": "2025-01-08",
+    }
+    run = create_run_for_test(
+        watch.instance,
+        job_name="__ASSET_JOB",
+        asset_selection=frozenset({dg.AssetKey(["warehouse", "shop", "orders"])}),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={MAX_RETRIES_TAG: "0", **days},
+    )
+    watch.instance.report_run_failed(run)
+    watch.tick(15)
+    watch.tick(30)
+    [notice] = watch.notices
+    facts = {fact.label: fact.text for fact in notice.facts}
+    assert notice.title == "shop/orders: 1 run failed"
+    assert facts["Where"] == "shop/orders: 2025-01-06, 2025-01-07, 2025-01-08"
+    assert facts["How much"] == "1 run, 3 days"
+
+
 @BOTH_STORAGES
 def test_it_is_over_when_the_job_succeeds(watch: Watch) -> None:
     broken_job.execute_in_process(instance=watch.instance, raise_on_error=False)
@@ -205,6 +272,35 @@ def test_a_failed_check_is_told_by_its_severity_and_is_over_when_it_passes(watch
     watch.tick(30)
     assert [notice.status for notice in watch.notices] == ["new", "new", "recovered"]
     assert [problem.kind for problem in watch.problems()] == [Kind.CHECK_FAILED]
+
+
+def test_what_is_not_fresh_is_told_by_its_late_day_unless_there_is_no_deadline(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    streams = ("orders", "order_lines")
+    assets = [dg.AssetSpec(["warehouse", "shop", name]) for name in streams]
+
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec("freshness", asset=spec.key) for spec in assets])
+    def freshness() -> Iterator[dg.AssetCheckResult]:
+        for spec in assets:
+            yield dg.AssetCheckResult(
+                asset_key=spec.key,
+                check_name="freshness",
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="the newest day is missing",
+            )
+
+    definitions = dg.Definitions(
+        assets=assets,
+        asset_checks=[freshness],
+        jobs=[dg.define_asset_job("looking", dg.AssetSelection.all_asset_checks())],
+    )
+    assert definitions.resolve_job_def("looking").execute_in_process(instance=instance).success
+    with open_desk(tmp_path / "data", rules=f'{RULES}[streams."shop/orders"]\ndeadline = "never"\n') as desk:
+        watch = Watch(desk, instance)
+        watch.tick(15)
+        assert [problem.subjects for problem in watch.problems()] == [("shop/orders",)]
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,15 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
-from etl_assets.alerts.conditions import Condition, Kind, Severity
-from etl_assets.alerts.problems import problems_in, write_down
+from etl_assets.alerts.conditions import Condition, Kind, Report, Severity
+from etl_assets.alerts.problems import problems_in, with_conditions, write_down
+from etl_assets.alerts.story import title_of
+from etl_assets.alerts.wording import did
 from etl_assets.build import build_definitions
 from etl_assets.cli.main import run
 from etl_assets.orchestration.alerts.backfills import backfill_watcher
 from etl_assets.orchestration.alerts.instigators import Declared, declared_in, instigator_watcher
+from etl_assets.orchestration.alerts.sensor import owners_in
 from etl_assets.orchestration.alerts.watchdog import examine
 from etl_assets.settings import load_settings
 from etl_assets_tests.alerts.desk import Desk, open_desk, slack_server
@@ -98,7 +101,7 @@ def add_ticks(
     """Have a schedule or sensor tick."""
     for at, status in ticks:
         error = (
-            SerializableErrorInfo("cannot read 'Ada'", [], "ValueError")
+            SerializableErrorInfo("the tick failed", [], "SensorExecutionError", cause=CORE)
             if status is TickStatus.FAILURE
             else None
         )
@@ -126,6 +129,7 @@ def at_two(day: int) -> datetime:
     return datetime(2025, 3, day, 2, tzinfo=UTC)
 
 
+CORE = SerializableErrorInfo("ValueError: cannot read 'Ada'", [], "ValueError")
 GOOD, BAD = TickStatus.SUCCESS, TickStatus.FAILURE
 
 
@@ -134,7 +138,7 @@ GOOD, BAD = TickStatus.SUCCESS, TickStatus.FAILURE
     [
         ([(at_two(4), GOOD), (at_two(5), GOOD)], []),
         ([(at_two(4), BAD), (at_two(5), GOOD)], []),
-        ([(at_two(4), GOOD), (at_two(5), BAD)], ["cannot read '...'"]),
+        ([(at_two(4), GOOD), (at_two(5), BAD)], ["ValueError: cannot read '...'"]),
         ([(at_two(4), GOOD)], ["a tick was due 10 h ago"]),
         ([], ["a tick was due 10 h ago"]),
     ],
@@ -154,7 +158,7 @@ def test_a_schedule(
     [
         ([GOOD, BAD, BAD], 1, []),
         ([BAD, TickStatus.SKIPPED, BAD, BAD], 1, []),
-        ([GOOD, BAD, BAD, BAD], 1, ["cannot read '...'"]),
+        ([GOOD, BAD, BAD, BAD], 1, ["ValueError: cannot read '...'"]),
         ([GOOD], 30, ["a tick was due 29 min 30 s ago"]),
         ([], 0, []),
     ],
@@ -169,10 +173,52 @@ def test_a_sensor(
     assert [condition.error for condition in look(instance, desk, SENSOR)] == said
 
 
+def test_a_sensor_that_goes_on_failing_is_counted_once_and_told_with_the_error_at_its_core(
+    instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    """And the failures of another day's schedule are counted."""
+    sensor, schedule = add_state(instance, SENSOR), add_state(instance, SCHEDULE)
+    watcher = instigator_watcher(instance, [SENSOR, SCHEDULE])
+    for number in range(6):
+        add_ticks(instance, sensor, [(NOW + timedelta(seconds=30 * number), BAD)])
+    for day in (4, 5):
+        add_ticks(instance, schedule, [(at_two(day), BAD)])
+        for _ in range(2):
+            add_ticks(instance, sensor, [(desk.now, BAD)])
+            write_down(desk.outbox, watcher.name, watcher.watch(desk.scene()), desk.now)
+            desk.now += timedelta(minutes=2)
+    found = {problem.kind: problem for problem in problems_in(desk.outbox, "open")}
+    assert {kind: problem.times for kind, problem in found.items()} == {
+        Kind.SENSOR_FAILING: 1,
+        Kind.SCHEDULE_FAILING: 2,
+    }
+    for problem in found.values():
+        [occurrence] = with_conditions(desk.outbox, problem).occurrences
+        assert occurrence.error == "ValueError: cannot read '...'"
+
+
+def test_owners_of_a_users_own_assets_are_those_that_dagster_shows(tmp_path: Path) -> None:
+    settings = load_settings({"ETL_DATA_DIR": str(tmp_path)})
+    owners = owners_in(build_definitions(settings).get_repository_def())
+    assert owners["reports/data_quality"] == "team:data"
+    assert owners["marts/daily_sales"] == "team:sales"
+
+
 def test_what_somebody_switched_off_is_told_mildly(instance: dg.DagsterInstance, desk: Desk) -> None:
     add_state(instance, SCHEDULE, InstigatorStatus.STOPPED)
-    [condition] = look(instance, desk, SCHEDULE)
-    assert (condition.how_severe, condition.error) == (Severity.WARNING, "it was switched off by hand")
+    add_ticks(instance, add_state(instance, SENSOR), [(NOW - timedelta(hours=1), GOOD)])
+    found = look(instance, desk, SCHEDULE, SENSOR)
+    assert [(condition.how_severe, condition.error) for condition in found] == [
+        (Severity.WARNING, "it was switched off by hand"),
+        (Severity.ERROR, "a tick was due 59 min 30 s ago"),
+    ]
+    write_down(desk.outbox, "desk", Report(conditions=found), desk.now)
+    off, lag = (with_conditions(desk.outbox, problem) for problem in problems_in(desk.outbox, "open"))
+    assert (title_of(off), did(off)) == (
+        "schedule nightly is switched off",
+        "Nothing: nothing is launched while it is off.",
+    )
+    assert (title_of(lag), did(lag)) == ("sensor marts lags", "Dagster tries again at the next tick.")
 
 
 def test_the_projects_own_schedules_and_sensors_are_watched(tmp_path: Path) -> None:
@@ -255,7 +301,7 @@ def test_the_watchdog_tells_when_the_daemon_has_stopped_and_when_it_runs_again(t
         with sqlite_instance(tmp_path) as instance:
             beat(instance, datetime.now(UTC))
             now = datetime.now(UTC)
-            assert examine(settings, [], now=now) == ["alerts (sensor alerts): has never looked"]
+            assert examine(settings, [], now=now) == ["alerts (sensor alerts): it has never looked"]
             beat(instance, now - timedelta(hours=1))
             found = examine(settings, [], now=now + timedelta(seconds=60))
             assert found[0].startswith("the Dagster daemon: no sign of life since ")
