@@ -66,6 +66,7 @@ class SourceSettings:
         state_path: File that tells people how the source is doing; None to keep none.
         secrets: Further secrets by the end of their variable's name, such as `PASSWORD`.
         identifiers: File of identifiers to use instead of the one that a stream of documents names.
+        rate: Requests a second in the long run, instead of those that an API's source declares.
     """
 
     url: str = field(repr=False)
@@ -75,6 +76,7 @@ class SourceSettings:
     state_path: Path | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     identifiers: Path | None = None
+    rate: float | None = None
 
     def secret(self, suffix: str) -> Secret | None:
         """Look up a further secret by the end of its variable's name, such as `PASSWORD`; None where it is unset."""
@@ -117,14 +119,21 @@ def _whole_number(text: str, least: int, most: int) -> int:
 
 
 def _seconds(text: str) -> float:
-    problem = "must be a number of seconds above 0 and below 86400"
+    return _number(text, lambda found: 0 < found < 86_400, "a number of seconds above 0 and below 86400")
+
+
+def _rate(text: str) -> float:
+    wanted = "a number of requests a second from 0.001 to 100000"
+    return _number(text, lambda found: 0.001 <= found <= 100_000, wanted)
+
+
+def _number(text: str, fits: Callable[[float], bool], wanted: str) -> float:
     try:
-        number = float(text)
+        if fits(number := float(text)):
+            return number
     except ValueError:
-        raise ValueError(problem) from None
-    if not 0 < number < 86_400:
-        raise ValueError(problem)
-    return number
+        pass
+    raise ValueError(f"must be {wanted}")
 
 
 def _log_format(text: str) -> str:
@@ -159,6 +168,13 @@ VARIABLES: tuple[Variable, ...] = (
         "ETL_ERP_URL",
         f"sqlite:///{DATA_DIR}/demo/erp.db",
         "Database of the ERP, as SQLAlchemy spells addresses; unless set, the demo's own",
+    ),
+    Variable("ETL_EIDC_URL", "https://catalogue.ceh.ac.uk", "Address of the EIDC's catalogue"),
+    Variable("ETL_EIDC_RATE", "1", "Requests a second to the EIDC's catalogue, in the long run", _rate),
+    Variable(
+        "ETL_EIDC_IDENTIFIERS",
+        None,
+        "List of the EIDC datasets to ask for, one identifier a line; unless set, the project's own",
     ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
     Variable("ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", _positive),
@@ -255,8 +271,11 @@ class Settings:
         Args:
             name: The source's name, lower case.
         """
-        variable = f"ETL_{name.upper()}_URL"
-        return variable in _BY_NAME and not self.environment.get(variable, "").strip()
+        variable = _BY_NAME.get(f"ETL_{name.upper()}_URL")
+        if variable is None or self.environment.get(variable.name, "").strip():
+            return False
+        default = variable.default or ""
+        return DATA_DIR in default or _is_http_on_loopback(default)
 
     def source(self, name: str) -> SourceSettings:
         """Look up where a source is and how to open it: `ETL_<NAME>_URL`, `ETL_<NAME>_TOKEN` and further secrets.
@@ -281,6 +300,8 @@ class Settings:
         }
         identifiers_name = f"ETL_{name.upper()}_IDENTIFIERS"
         identifiers = _read(self.environment, identifiers_name)
+        rate_name = f"ETL_{name.upper()}_RATE"
+        rate = _read(self.environment, rate_name)
         return SourceSettings(
             url=url.rstrip("/") if url.startswith(("http://", "https://")) else url,
             token=Secret(token) if token else None,
@@ -289,6 +310,7 @@ class Settings:
             state_path=self.state_dir / f"{name}.json",
             secrets={suffix: Secret(value) for suffix, value in values.items() if value},
             identifiers=_folder(identifiers_name, identifiers) if identifiers else None,
+            rate=_parsed_as(_rate, rate_name, rate) if rate else None,
         )
 
 
@@ -313,6 +335,18 @@ def _parsed(environment: Mapping[str, str], name: str) -> Any:
     except ValueError as error:
         reason = "must be a day, YYYY-MM-DD" if name == "ETL_START_DATE" else str(error)
         raise ConfigurationError(f"{name}={text!r} cannot be used: {reason}") from None
+
+
+def _parsed_as(parse: Callable[[str], float], name: str, text: str) -> float:
+    """Read a variable of a single source, which the list of all variables need not have.
+
+    Raises:
+        ConfigurationError: If it cannot be used.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={text!r} cannot be used: {error}") from None
 
 
 def _pseudonym_key(environment: Mapping[str, str]) -> Secret | None:

@@ -30,10 +30,10 @@ from etl_assets.pipeline.documents import (
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
 from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
+from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.staged import StagedPartition
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
-from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Stream
@@ -69,8 +69,7 @@ class PartitionPipeline:
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
-        personal = compile_contract(self.stream.contract).personal_columns
-        prepared = Prepared(day, personal=bool(personal))
+        prepared = Prepared(day, personal=is_personal(self.stream))
         with structlog.contextvars.bound_contextvars(
             source=self.stream.source.name,
             stream=self.stream.id,
@@ -261,7 +260,7 @@ class PartitionPipeline:
             partition=prepared.day,
             status=status,
             counts=counts,
-            warnings=staged.warnings if staged else {},
+            warnings=(result.warnings if result else None) or (staged.warnings if staged else {}),
             violations=staged.violations if staged else {},
             message=message,
             failure=failure,

@@ -15,7 +15,7 @@ from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets.settings import MAKE_A_KEY, PSEUDONYM_KEY_VARIABLE, Secret, Settings
 from etl_assets.streams.base import Stream
-from etl_assets.streams.contract import Personal
+from etl_assets.streams.contract import Contract, Personal
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ def pseudonymiser_of(settings: Settings, stream: Stream) -> Pseudonymiser:
     key = key_of_stream(settings, stream)
     if key is DEMO_KEY:
         warn_of_demo_key()
-    return Pseudonymiser(compile_contract(stream.contract), key)
+    return _pseudonymiser(stream, key)
 
 
 def contract_version_of(settings: Settings, stream: Stream) -> str:
@@ -73,7 +73,7 @@ def contract_version_of(settings: Settings, stream: Stream) -> str:
     Raises:
         ConfigurationError: As `key_of_stream`.
     """
-    return Pseudonymiser(compile_contract(stream.contract), key_of_stream(settings, stream)).contract_version
+    return _pseudonymiser(stream, key_of_stream(settings, stream)).contract_version
 
 
 def uses_demo_key(settings: Settings, streams: Iterable[Stream]) -> bool:
@@ -95,5 +95,25 @@ def warn_of_demo_key() -> None:
     )
 
 
+def is_personal(stream: Stream) -> bool:
+    """Whether records of a stream, or lists in them, hold personal data."""
+    return any(compile_contract(contract).personal_columns for contract in _contracts(stream))
+
+
+def _pseudonymiser(stream: Stream, key: Secret | None) -> Pseudonymiser:
+    lists = {
+        child.raw_field: Pseudonymiser(compile_contract(child.contract), key) for child in stream.children
+    }
+    return Pseudonymiser(compile_contract(stream.contract), key, lists)
+
+
+def _contracts(stream: Stream) -> list[type[Contract]]:
+    return [stream.contract, *(child.contract for child in stream.children)]
+
+
 def _hashes(stream: Stream) -> bool:
-    return any(column.notes.personal is Personal.HASH for column in compile_contract(stream.contract).columns)
+    return any(
+        column.notes.personal is Personal.HASH
+        for contract in _contracts(stream)
+        for column in compile_contract(contract).columns
+    )

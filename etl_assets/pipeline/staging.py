@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +23,7 @@ from etl_assets.failures import EtlError, TransformError, describe_unexpected
 from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.pipeline.documents import records_of
+from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.staged import (
     MANIFEST_FILE,
     QUARANTINE_FILE,
@@ -34,6 +34,7 @@ from etl_assets.pipeline.staged import (
     StagedStore,
     hash_of,
 )
+from etl_assets.quality.children import split_lists
 from etl_assets.quality.frame import raw_frame, separate_objects
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import preview
@@ -41,6 +42,9 @@ from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
 from etl_assets.quality.split import split_rows
 from etl_assets.streams.base import Extract, Stream
+from etl_assets.streams.children import CHILDREN_COLUMN
+
+Made = TypeVar("Made")
 
 CHUNK_ROWS = 20_000
 """Rows that are held in memory at once; pandas' cost per call is spread well enough from a few thousand on."""
@@ -105,10 +109,14 @@ def _chunks(
 class _Staging:
     """The files of one partition while they are written."""
 
-    def __init__(self, directory: Path, contract: CompiledContract, pseudonymiser: Pseudonymiser) -> None:
+    def __init__(
+        self, directory: Path, contract: CompiledContract, pseudonymiser: Pseudonymiser, *, with_lists: bool
+    ) -> None:
         self.contract = contract
         self.pseudonymiser = pseudonymiser
-        self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
+        self.with_lists = with_lists
+        lists = [pa.field(CHILDREN_COLUMN, pa.string())] if with_lists else []
+        self.schema = pa.schema([*contract.schema, pa.field(ROW_COLUMN, pa.int64()), *lists])
         self.rows_path = directory / ROWS_FILE
         self.quarantine_path = directory / QUARANTINE_FILE
         self.rows = pq.ParquetWriter(self.rows_path, self.schema, compression="zstd", compression_level=1)
@@ -120,11 +128,12 @@ class _Staging:
         self.preview = ""
         self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
 
-    def write_rows(self, table: pa.Table, rows: np.ndarray[Any, Any]) -> None:
+    def write_rows(self, table: pa.Table, rows: np.ndarray[Any, Any], lists: Sequence[str | None]) -> None:
         if table.num_rows or self.chunks == 0:
-            self.rows.write_table(
-                table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
-            )
+            whole = table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
+            if self.with_lists:
+                whole = whole.append_column(self.schema.field(CHILDREN_COLUMN), pa.array(lists, pa.string()))
+            self.rows.write_table(whole)
         self.preview = self.preview or preview(table, self.contract.personal_columns)
         self.staged += table.num_rows
 
@@ -151,7 +160,7 @@ def _write(
     contract: CompiledContract,
     pseudonymiser: Pseudonymiser,
 ) -> None:
-    staging = _Staging(directory, contract, pseudonymiser)
+    staging = _Staging(directory, contract, pseudonymiser, with_lists=bool(stream.children))
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
@@ -173,19 +182,28 @@ def _write(
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:
     objects, positions, others = separate_objects(chunk.records)
     raw = raw_frame(objects, staging.contract.raw_fields)
-    cleaned = _transform(stream, raw, personal=bool(staging.contract.personal_columns))
+    window = stream.extract.window_of(day)
+    personal = is_personal(stream)
+    cleaned = _guarded(stream, lambda: stream.transform(raw), personal=personal)
+    lists = _guarded(
+        stream,
+        lambda: split_lists(stream.children, objects, staging.pseudonymiser.lists, window),
+        personal=personal,
+    )
     split = split_rows(
         staging.contract,
         raw,
         cleaned,
-        window=stream.extract.window_of(day),
+        window=window,
         window_column=stream.window_column,
         seen=staging.seen,
+        further=lists.broken,
     )
     row_numbers = np.asarray(positions, dtype=np.int64) + chunk.first_row
     # Rules and repeats were judged in clear; from here on nothing is.
     pseudonymiser = staging.pseudonymiser
-    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions])
+    kept = [lists.texts[position] for position in split.good_positions]
+    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions], kept)
     bad_positions = split.bad.column("position").to_numpy()
     payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
     staging.write_quarantine(
@@ -209,9 +227,9 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
     staging.extracted += len(chunk.records)
 
 
-def _transform(stream: Stream, raw: pd.DataFrame, *, personal: bool) -> pd.DataFrame:
+def _guarded(stream: Stream, make: Callable[[], Made], *, personal: bool) -> Made:
     try:
-        return stream.transform(raw)
+        return make()
     except EtlError:
         raise
     except Exception as error:

@@ -6,6 +6,7 @@ What belongs here: applying compiled rules to a chunk. What does not: reading or
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class Split:
         violations: Quarantined rows per rule (a row that breaks two rules counts for both).
         warnings: Rows per warning rule, whether or not another rule quarantined them as well.
         warned: Rows that broke any warning rule.
+        warned_by: The rows that broke each warning rule.
     """
 
     good: pa.Table
@@ -46,6 +48,7 @@ class Split:
     violations: Counter[str]
     warnings: Counter[str]
     warned: int
+    warned_by: tuple[tuple[Rule, Mask], ...] = ()
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ def split_rows(
     window: Window,
     window_column: str | None,
     seen: SeenValues | None = None,
+    further: Iterable[tuple[Rule, Mask]] = (),
 ) -> Split:
     """Split a chunk of cleaned rows by the rules of its contract.
 
@@ -85,6 +89,7 @@ def split_rows(
         window: The window that the source was asked for.
         window_column: Timestamp column that must lie in the window; None where rows have no time.
         seen: Unique values of the partition's earlier chunks; those of this one are added.
+        further: Rules that were judged elsewhere, with the rows that break them.
 
     Raises:
         TransformError: If the transform lost rows or columns, or a rule cannot be evaluated.
@@ -105,6 +110,8 @@ def split_rows(
             findings.add(rule, _broken(contract, rule, rows, cleaned.index))
     if window_column is not None:
         findings.add(*_outside(window, window_column, arrays[window_column]))
+    for rule, broken in further:
+        findings.add(rule, broken)
     otherwise_bad = findings.bad()
     for name in contract.unique_columns:
         rule = Rule(f"{name}.unique", Severity.QUARANTINE, f"{name} repeats")
@@ -259,7 +266,9 @@ def _assemble(contract: CompiledContract, arrays: dict[str, pa.Array], findings:
         warned |= broken
         warnings[rule.name] += int(broken.sum())
     violations = Counter({rule.name: int(broken.sum()) for rule, broken in findings.quarantine})
-    return Split(table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()))
+    return Split(
+        table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()), tuple(findings.warn)
+    )
 
 
 def _bad_rows(findings: _Findings) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 
 from etl_assets.settings import SourceSettings
@@ -33,6 +34,8 @@ class RestReader(Reader):
     def __init__(
         self, source: RestSource, settings: SourceSettings, watch: SourceWatch | None = None
     ) -> None:
+        if settings.rate is not None:
+            source = replace(source, requests_per_second=settings.rate)
         self._watch = watch or SourceWatch(source, settings.state_path)
         self._identifiers = settings.identifiers
         self.client = SourceClient(

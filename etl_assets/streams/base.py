@@ -19,6 +19,7 @@ from etl_assets.streams.authentication import (
     NoAuthentication,
     OAuth2ClientCredentials,
 )
+from etl_assets.streams.children import Children, check_children
 from etl_assets.streams.columns import IDENTIFIER, check_columns
 from etl_assets.streams.contract import (
     Contract,
@@ -57,6 +58,7 @@ __all__ = [
     "BearerToken",
     "Breaker",
     "Cdc",
+    "Children",
     "Contract",
     "Cursor",
     "Date",
@@ -139,6 +141,7 @@ class Stream:
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
+        children: Lists within each record that become tables of their own.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -155,6 +158,7 @@ class Stream:
     window_column: str | None = None
     business_date: str | None = None
     budget: ErrorBudget = ErrorBudget()
+    children: tuple[Children, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -176,6 +180,7 @@ class Stream:
             self.business_date,
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
+        check_children(self.id, self.contract, self.write, self.children)
 
     @property
     def id(self) -> str:

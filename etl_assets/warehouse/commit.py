@@ -15,6 +15,7 @@ import duckdb
 from etl_assets.failures import FailureClass, PartitionWithheld, WarehouseError
 from etl_assets.outcomes import Counts, FailedItem, Status
 from etl_assets.streams.base import Documents, Stream
+from etl_assets.warehouse.children import follow_parent
 from etl_assets.warehouse.dispositions.base import Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
 from etl_assets.warehouse.failed_items import FailedItems, record_failed_items
@@ -97,6 +98,7 @@ class CommitResult:
         touched_dates: Business dates whose rows changed.
         unchanged_content: Whether the partition held exactly this content already, so that no row was looked
             at.
+        warnings: Rows per warning rule, those that only the warehouse can judge included.
     """
 
     status: Status
@@ -105,6 +107,7 @@ class CommitResult:
     load_id: int | None
     touched_dates: tuple[date, ...]
     unchanged_content: bool
+    warnings: dict[str, int] = field(default_factory=dict)
 
 
 def commit_partition(
@@ -140,6 +143,8 @@ def commit_partition(
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message)
+    unknown = follow_parent(connection, request.stream, layout)
+    request = replace(request, warnings={**request.warnings, **unknown})
     _record_quarantine(connection, request, published=True)
     _record_failed_items(connection, request, published=True)
     counts = replace(
@@ -153,7 +158,13 @@ def commit_partition(
     _check_conservation(request, applied, counts)
     load_id = _record(ledger, request, counts, applied.touched_dates)
     return CommitResult(
-        request.verdict, counts, request.message, load_id, applied.touched_dates, unchanged_content
+        request.verdict,
+        counts,
+        request.message,
+        load_id,
+        applied.touched_dates,
+        unchanged_content,
+        request.warnings,
     )
 
 

@@ -17,6 +17,7 @@ import structlog
 from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.children import ensure_child_tables
 from etl_assets.warehouse.commit import CommitRequest, CommitResult, commit_partition
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.ledger import Ledger
@@ -167,6 +168,7 @@ class Session:
             return known
         layout = layout_of(stream)
         ensure_table(self._connection, layout)
+        ensure_child_tables(self._connection, stream, layout)
         return layout
 
 

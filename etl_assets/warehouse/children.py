@@ -1,0 +1,114 @@
+"""Child tables: lists within records as tables of their own, made from the record's row in the same transaction.
+
+The row of a record holds its lists (`_children`), so that whichever version of it wins, in whichever order days are
+loaded, brings the lists of that version. A child row carries the marks of the row that it was made from (`_partition`,
+`_run_id`, `_loaded_at`); a record whose rows and child rows bear different ones is not in step, and its child rows are
+made anew. What belongs here: that, and looking for references that lead nowhere. What does not: the lists themselves
+(`etl_assets.quality.children`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import duckdb
+
+from etl_assets.streams.base import Children, Stream
+from etl_assets.streams.write import Snapshot
+from etl_assets.warehouse.identifiers import quoted, text_literal
+from etl_assets.warehouse.schema import (
+    CHILD_POSITION,
+    CHILDREN,
+    PLATFORM_COLUMNS,
+    REMOVED_ON,
+    TableLayout,
+    child_layouts,
+    ensure_table,
+)
+
+_MARKS = tuple(column.quoted for column in PLATFORM_COLUMNS)
+
+
+def ensure_child_tables(connection: duckdb.DuckDBPyConnection, stream: Stream, parent: TableLayout) -> None:
+    """Create the child tables of a stream, or add the columns that they lack.
+
+    Raises:
+        WarehouseError: If a column exists with another type than the contract's.
+    """
+    for layout in child_layouts(stream, parent).values():
+        ensure_table(connection, layout)
+
+
+def follow_parent(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, parent: TableLayout
+) -> Mapping[str, int]:
+    """Make the child rows of records that are not in step with their row anew, within the caller's transaction.
+
+    Args:
+        connection: The warehouse; the child tables exist.
+        stream: The stream.
+        parent: The layout of its own table, whose rows have just been written.
+
+    Returns:
+        Per reference that should be found in the stream's table, how many child rows have one that is not, by
+        `<child table>.<column>.unknown`.
+    """
+    unknown: dict[str, int] = {}
+    layouts = child_layouts(stream, parent)
+    for child in stream.children:
+        _follow(connection, child, layouts[child.name], parent)
+        unknown |= _unknown(connection, stream, child, layouts[child.name], parent)
+    return unknown
+
+
+def _follow(
+    connection: duckdb.DuckDBPyConnection, child: Children, layout: TableLayout, parent: TableLayout
+) -> None:
+    key = _key_of(layout)
+    same_key = " AND ".join(f"row.{name} = child.{name}" for name in key)
+    same_marks = " AND ".join(f"row.{name} IS NOT DISTINCT FROM child.{name}" for name in _MARKS)
+    connection.execute(
+        f"DELETE FROM {layout.name} AS child "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {parent.name} AS row WHERE {same_key} AND {same_marks})"
+    )
+    own = layout.columns[len(key) + 1 :]
+    structure = {child.name: [{column.name: column.sql_type for column in own}]}
+    listed = f"from_json(row.{CHILDREN.quoted}, {text_literal(json.dumps(structure))})"
+    keys, marks = ", ".join(f"row.{name}" for name in key), ", ".join(f"row.{name}" for name in _MARKS)
+    values = "".join(f", listed.entry.{column.quoted}" for column in own)
+    names = ", ".join([*key, CHILD_POSITION.quoted, *(column.quoted for column in own), *_MARKS])
+    # JSON is looked at only where child rows are missing: those of a record that has not changed are there.
+    connection.execute(
+        f"INSERT INTO {layout.name} ({names}) "
+        f"WITH missing AS (SELECT * FROM {parent.name} AS row WHERE row.{CHILDREN.quoted} IS NOT NULL "
+        f"AND NOT EXISTS (SELECT 1 FROM {layout.name} AS child WHERE {same_key})), "
+        f"lists AS (SELECT row.*, {listed}.{quoted(child.name)} AS entries FROM missing AS row), "
+        "listed AS (SELECT lists.*, unnest(entries) AS entry, generate_subscripts(entries, 1) AS place FROM lists) "
+        f"SELECT {keys.replace('row.', 'listed.')}, place{values}, {marks.replace('row.', 'listed.')} FROM listed"
+    )
+
+
+def _unknown(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    child: Children,
+    layout: TableLayout,
+    parent: TableLayout,
+) -> dict[str, int]:
+    present = isinstance(stream.write, Snapshot) and stream.write.removed == "mark"
+    there = f" AND row.{REMOVED_ON.quoted} IS NULL" if present else ""
+    counts = {}
+    for column, target in child.references.items():
+        found = connection.execute(
+            f"SELECT count(*) FROM {layout.name} AS child WHERE child.{quoted(column)} IS NOT NULL AND NOT EXISTS "
+            f"(SELECT 1 FROM {parent.name} AS row WHERE row.{quoted(target)} = child.{quoted(column)}{there})"
+        ).fetchone()
+        if found and found[0]:
+            counts[f"{child.name}.{column}.unknown"] = int(found[0])
+    return counts
+
+
+def _key_of(layout: TableLayout) -> tuple[str, ...]:
+    """Give the columns before the position: the record's key."""
+    return layout.column_names[: layout.columns.index(CHILD_POSITION)]
