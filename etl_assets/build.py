@@ -14,7 +14,7 @@ from dagster import BetaWarning, PreviewWarning
 
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.observability.logging import configure_logging
-from etl_assets.observability.progress import SilentReporter
+from etl_assets.observability.progress import LogReporter
 from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_assets
 from etl_assets.orchestration.jobs import daily_job, daily_schedule, mart_automation
 from etl_assets.orchestration.marts import build_mart_asset
@@ -81,13 +81,13 @@ def build_definitions(
 
 
 def default_resources(settings: Settings, streams: StreamCatalogue) -> dict[str, Any]:
-    """Give the usual resources: the warehouse, a silent progress reporter, and one per source."""
+    """Give the usual resources: the warehouse, progress told in log lines, and one per source."""
     return {
         WAREHOUSE: WarehouseResource(
             database=str(settings.warehouse_path),
             lock_timeout=settings.lock_timeout,
             memory_limit=settings.memory_limit,
         ),
-        PROGRESS: progress_resource(SilentReporter()),
+        PROGRESS: progress_resource(LogReporter()),
         **{stream.source.name: SourceResource() for stream in streams.values()},
     }

@@ -73,9 +73,9 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _dataset(found: Any) -> Mapping[str, Any]:
-    nodes = found.get("@graph", [found]) if isinstance(found, Mapping) else found
+    nodes: Any = found.get("@graph", [found]) if isinstance(found, Mapping) else found
     plain = [_plain(node) for node in _list(nodes) if isinstance(node, Mapping)]
-    described = [node for node in plain if _type(node) in _TYPES]
+    described: list[Mapping[str, Any]] = [node for node in plain if _type(node) in _TYPES]
     if len(described) != 1:
         raise NoMetadataError(f"the JSON-LD describes {len(described)} datasets")
     return described[0]
@@ -118,14 +118,7 @@ def _add_lists(record: Record, document: Mapping[str, Any]) -> None:
             record.add_keyword(one.get("name"), one.get("url") or one.get("@id"))
         else:
             record.add_keyword(one)
-    for one in _objects(document.get("spatialCoverage")):
-        for shape in _objects(one.get("geo")):
-            _add_box(record, shape)
-    for one in _list(document.get("temporalCoverage")):
-        begin, *end = _ENDS_OF_TIME.split(text(one) or "", maxsplit=1)
-        record.add_period(
-            *(None if part in ("", "..") else part for part in (begin, end[0] if end else begin))
-        )
+    _add_extents(record, document)
     for one in _objects(document.get("distribution")):
         function = "download" if one.get("contentUrl") else "information"
         record.add_link(
@@ -135,6 +128,17 @@ def _add_lists(record: Record, document: Mapping[str, Any]) -> None:
         for one in _list(document.get(term)):
             target = one.get("@id") or one.get("url") if isinstance(one, Mapping) else one
             record.add_relationship(relation, target)
+
+
+def _add_extents(record: Record, document: Mapping[str, Any]) -> None:
+    for one in _objects(document.get("spatialCoverage")):
+        for shape in _objects(one.get("geo")):
+            _add_box(record, shape)
+    for one in _list(document.get("temporalCoverage")):
+        begin, *end = _ENDS_OF_TIME.split(text(one) or "", maxsplit=1)
+        record.add_period(
+            *(None if part in ("", "..") else part for part in (begin, end[0] if end else begin))
+        )
 
 
 def _add_person(record: Record, one: object, role: str) -> None:

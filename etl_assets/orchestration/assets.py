@@ -202,6 +202,7 @@ def _run(
             client=reader,
             confirm_empty=config["confirm_empty"],
             retry=to_retry(config, environment, stream, days),
+            progress=resources.progress,
         )
         fresh = list(
             run_partitions(pipeline, days, reporter=resources.progress, threads=stream.source.concurrency)

@@ -21,8 +21,11 @@ from etl_assets.failures import (
     LandingError,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
+from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
+    SILENT,
+    Tally,
     asked_of,
     ensure_known_by_identifier,
     land_again,
@@ -36,7 +39,7 @@ from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.verdict import decide
 from etl_assets.sources.base import Reader
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.commit import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session
 
@@ -56,6 +59,7 @@ class PartitionPipeline:
         confirm_empty: Whether an empty answer may empty a partition that holds rows.
         now: The clock, for days that can be asked for only for a while.
         retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
+        progress: Told of every document.
     """
 
     environment: Environment
@@ -66,6 +70,7 @@ class PartitionPipeline:
     confirm_empty: bool = False
     now: Callable[[], datetime] = utc_now
     retry: Mapping[date, Collection[str]] | None = None
+    progress: ProgressReporter = SILENT
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
@@ -80,7 +85,7 @@ class PartitionPipeline:
                 # First of all: without its key, nothing of the stream is asked for.
                 pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
-                prepared.landed = self._land(day)
+                prepared.landed = self._land(day, prepared.tally)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
                     prepared.staged = self._stage(prepared, pseudonymiser)
@@ -158,18 +163,19 @@ class PartitionPipeline:
             ) from None
         return lock
 
-    def _land(self, day: date) -> LandedPartition:
+    def _land(self, day: date, tally: Tally) -> LandedPartition:
         if Stage.EXTRACT not in self.stages:
             landed = self.environment.landing.latest(self.stream.id, day)
             if landed is None:
                 raise LandingError(
                     "nothing has been landed for this day yet", hint="materialize the raw asset as well"
                 )
+            tally.skipped |= set(asked_of(landed))
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
         if self.retry is not None:
-            return self._land_again(self.client, day, self.retry.get(day, ()))
+            return self._land_again(self.client, day, self.retry.get(day, ()), tally)
         extraction = Extraction(
             landing=self.environment.landing,
             stream=self.stream,
@@ -177,15 +183,18 @@ class PartitionPipeline:
             code_version=self.environment.code_versions[self.stream.id],
             run_id=self.run_id,
             now=self.now,
+            progress=self.progress,
         )
-        return extraction.land(day)
+        return extraction.land(day, tally)
 
-    def _land_again(self, reader: Reader, day: date, identifiers: Collection[str]) -> LandedPartition:
+    def _land_again(
+        self, reader: Reader, day: date, identifiers: Collection[str], tally: Tally
+    ) -> LandedPartition:
         landing = self.environment.landing
         earlier = landing.latest(self.stream.id, day)
         if earlier is None:
             raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
-        landed = land_again(reader, landing, earlier, self.stream, self.run_id, identifiers)
+        landed = land_again(reader, landing, earlier, self.stream, self.run_id, identifiers, tally)
         log_extracted(landed)
         return landed
 
@@ -273,6 +282,7 @@ class PartitionPipeline:
                 if stage in self.stages and self._completed(stage, prepared, result)
             ),
             preview=staged.preview if staged else "",
+            harvest=prepared.harvest if isinstance(self.stream.extract, Documents) and landed else None,
         )
         _log_outcome(outcome, self.run_id)
         return outcome

@@ -28,8 +28,8 @@ from etl_assets.failures import (
     is_disk_full,
 )
 from etl_assets.landing.store import LandedPartition
-from etl_assets.outcomes import Counts, FailedItem, FailureRecord
-from etl_assets.pipeline.documents import failed_items_of
+from etl_assets.outcomes import Counts, FailedItem, FailureRecord, Harvest
+from etl_assets.pipeline.documents import Tally, failed_items_of, harvest_of
 from etl_assets.pipeline.staged import StagedPartition
 
 
@@ -53,6 +53,7 @@ class Prepared:
         seconds: Time per stage so far.
         lock: Held from extraction to commit, so that two runs never load one partition at the same time.
         personal: Whether its rows hold personal data, which no failure may tell.
+        tally: What happened to its documents.
     """
 
     day: date
@@ -62,11 +63,17 @@ class Prepared:
     seconds: dict[str, float] = field(default_factory=dict)
     lock: FileLock | None = None
     personal: bool = False
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def failed_items(self) -> tuple[FailedItem, ...]:
         """Documents that could not be had or read, in order."""
         return failed_items_of(self.landed, self.staged)
+
+    @property
+    def harvest(self) -> Harvest:
+        """What became of its documents."""
+        return harvest_of(self.landed, self.failed_items, self.tally)
 
     @property
     def counts(self) -> Counts:

@@ -7,7 +7,6 @@ tables (`etl_assets.warehouse.children`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -62,8 +62,12 @@ class RestReader(Reader):
         rest = expect(extract, Rest)
         return extract_pages(self.client, rest, rest.window_of(day), earlier)
 
-    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
+    def identifiers(self, extract: Documents) -> list[str]:
         """See `etl_assets.sources.documents.DocumentReader`."""
-        if wanted is None:
-            wanted = enumerate(identifiers_of(extract, self._identifiers))
-        return fetch_documents(self.client, extract, wanted)
+        return identifiers_of(extract, self._identifiers)
+
+    def documents(
+        self, extract: Documents, wanted: Iterable[Wanted], earlier: Earlier = FIRST_TIME
+    ) -> Results:
+        """See `etl_assets.sources.documents.DocumentReader`."""
+        return fetch_documents(self.client, extract, wanted, earlier)

@@ -70,7 +70,8 @@ _VERSION_3 = (
         last_attempt_at TIMESTAMP, state VARCHAR, run_id VARCHAR)""",
     "COMMENT ON TABLE etl.failed_items IS 'Documents that could not be had or read: pending, or resolved since.'",
 )
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = ("ALTER TABLE etl.failed_items ADD COLUMN traceback VARCHAR",)
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 def ensure_bookkeeping(connection: duckdb.DuckDBPyConnection) -> None:

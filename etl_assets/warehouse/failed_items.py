@@ -68,6 +68,7 @@ class KnownItem:
     first_attempt_at: datetime
     last_attempt_at: datetime
     state: str
+    traceback: str = ""
 
     @property
     def is_pending(self) -> bool:
@@ -110,7 +111,7 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
         )
     connection.execute(
         "UPDATE etl.failed_items AS f SET stage = failed.stage, error_type = failed.error_type, "
-        "failure_class = failed.failure_class, message = failed.message, "
+        "failure_class = failed.failure_class, message = failed.message, traceback = failed.traceback, "
         "attempts = f.attempts + CASE WHEN f.last_attempt_at = failed.attempted_at THEN 0 ELSE 1 END, "
         f"last_attempt_at = failed.attempted_at, state = '{PENDING}', run_id = $run_id "
         f"FROM {_FAILED} AS failed WHERE {_SAME_PARTITION} AND {_SAME_ITEM}",
@@ -118,10 +119,10 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
     )
     connection.execute(
         "INSERT INTO etl.failed_items (source, stream, partition, identifier, stage, error_type, failure_class, "
-        "message, attempts, first_attempt_at, last_attempt_at, state, run_id) "
+        "message, attempts, first_attempt_at, last_attempt_at, state, run_id, traceback) "
         "SELECT $source, $stream, CAST($partition AS DATE), identifier, stage, error_type, failure_class, "
-        f"message, 1, attempted_at, attempted_at, '{PENDING}', $run_id FROM {_FAILED} AS failed WHERE NOT EXISTS "
-        f"(SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM})",
+        f"message, 1, attempted_at, attempted_at, '{PENDING}', $run_id, traceback FROM {_FAILED} AS failed "
+        f"WHERE NOT EXISTS (SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM})",
         failed.key | {"run_id": failed.run_id},
     )
     connection.execute(f"DROP TABLE {_FAILED}")
@@ -157,9 +158,12 @@ def known_items(
     if not table_columns(connection, "etl", "failed_items"):
         return []
     source, _, name = stream_id.partition("/")
+    # A warehouse that was last written by an older version is read as it is.
+    known = table_columns(connection, "etl", "failed_items")
+    traceback = "coalesce(traceback, '')" if "traceback" in known else "''"
     found = connection.execute(
         "SELECT partition, identifier, stage, error_type, failure_class, message, attempts, first_attempt_at, "
-        "last_attempt_at, state FROM etl.failed_items WHERE source = $source AND stream = $stream "
+        f"last_attempt_at, state, {traceback} FROM etl.failed_items WHERE source = $source AND stream = $stream "
         "AND ($days IS NULL OR list_contains(CAST($days AS DATE[]), partition)) "
         "AND ($state IS NULL OR state = $state) ORDER BY partition, identifier",
         {
@@ -179,6 +183,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, items: Sequence[FailedItem]) -
         "error_type": ("VARCHAR", [item.error_type for item in items]),
         "failure_class": ("VARCHAR", [item.failure_class.value for item in items]),
         "message": ("VARCHAR", [item.message for item in items]),
+        "traceback": ("VARCHAR", [item.traceback for item in items]),
         "attempted_at": ("TIMESTAMP", [naive_utc(item.attempted_at) for item in items]),
     }
     parts = ", ".join(f"unnest(CAST(${name} AS {kind}[])) AS {name}" for name, (kind, _) in columns.items())

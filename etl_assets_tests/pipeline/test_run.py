@@ -70,21 +70,30 @@ class Telling(SilentReporter):
         self.outcomes: list[PartitionOutcome] = []
         self.ended: list[str] = []
 
-    def start(self, stream: str, stages: Sequence[str], total: int) -> None:
+    def start(self, work: str, stages: Sequence[str], total: int) -> None:
         """See `ProgressReporter`."""
-        self.started.append((stream, list(stages), total))
+        self.started.append((work, list(stages), total))
 
-    def stage_done(self, stream: str, partition: str, stage: str) -> None:
+    def item_stage(self, work: str, item: str, stage: str) -> None:
         """See `ProgressReporter`."""
-        self.stages.add((partition, stage))
+        self.stages.add((item, stage))
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
         """See `ProgressReporter`."""
+        assert outcome is not None
         self.outcomes.append(outcome)
 
-    def end(self, stream: str) -> None:
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
         """See `ProgressReporter`."""
-        self.ended.append(stream)
+        assert outcome is not None
+        assert message == outcome.message
+        self.outcomes.append(outcome)
+
+    def end(self, work: str) -> None:
+        """See `ProgressReporter`."""
+        self.ended.append(work)
 
 
 def run(
