@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from etl_assets.cli.backfill_days import Part
+    from etl_assets.cli.harvests import DayHarvest
     from etl_assets.cli.progress import CollectingReporter
     from etl_assets.cli.results import BackfillResult, MartResultRow
     from etl_assets.orchestration.backfill import RunResult
@@ -159,14 +160,16 @@ def run_backfill(
         reporter.close()
     loads = runs[: len(runs) - 1] if marts else runs
     gaps, unread = _gaps(settings, streams)
+    harvests, unread_documents = _harvests(settings, reporter)
     return BackfillResult(
         streams=total(list(reporter.outcomes.values()), [stream.id for stream in streams]),
         marts=mart_rows,
         run_ids=[run.run_id for run in runs],
         seconds=time.monotonic() - started,
-        problem=_unexplained(loads, reporter) or unread,
+        problem=_unexplained(loads, reporter) or unread or unread_documents,
         notes=plan.notes,
         gaps=gaps,
+        harvests=harvests,
     )
 
 
@@ -206,12 +209,15 @@ def _execute(
 
     with opened_instance(settings) as instance:
         from etl_assets.build import build_definitions
+        from etl_assets.observability.progress import CompositeReporter, LogReporter
         from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
         from etl_assets.orchestration.dead_runs import end_dead_runs
         from etl_assets.resources.progress import PROGRESS, progress_resource
 
         definitions = build_definitions(
-            settings, streams=catalogue, resources={PROGRESS: progress_resource(reporter)}
+            settings,
+            streams=catalogue,
+            resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
         )
         _check_warehouse(settings)
         end_dead_runs(instance)
@@ -292,6 +298,17 @@ def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceG
     try:
         with warehouse.read("look for missing changes") as connection:
             return open_gaps(connection, feeds), ""
+    except EtlError as error:  # the days are loaded; that must be told all the same
+        return [], str(error)
+
+
+def _harvests(settings: Settings, reporter: CollectingReporter) -> tuple[list[DayHarvest], str]:
+    """Look up what became of documents; gives the error instead where that cannot be read."""
+    from etl_assets.cli.harvests import harvests_of
+    from etl_assets.failures import EtlError
+
+    try:
+        return harvests_of(settings, reporter.outcomes.values()), ""
     except EtlError as error:  # the days are loaded; that must be told all the same
         return [], str(error)
 

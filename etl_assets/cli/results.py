@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etl_assets.cli.gaps import gap_as_json, gap_lines
+from etl_assets.cli.harvests import DayHarvest, harvest_lines
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.warehouse.status import SequenceGap
 
@@ -77,6 +78,7 @@ class BackfillResult:
         seconds: Time from start to end.
         problem: What went wrong beyond single days, if anything did.
         notes: What was left out, and why; one line each.
+        harvests: What became of the documents of each day, where streams have documents.
         gaps: Changes that are missing from the change feeds among the streams; no error by themselves.
     """
 
@@ -87,6 +89,7 @@ class BackfillResult:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     gaps: Sequence[SequenceGap] = ()
+    harvests: Sequence[DayHarvest] = ()
 
     @property
     def exit_code(self) -> int:
@@ -119,6 +122,7 @@ class BackfillResult:
                 }
                 for row in self.marts
             ],
+            "documents": [one.as_json() for one in self.harvests],
             "gaps": [gap_as_json(gap) for gap in self.gaps],
             "run_ids": self.run_ids,
             "seconds": round(self.seconds, 2),
@@ -161,6 +165,8 @@ def print_result(console: Console, result: BackfillResult) -> None:
         rows = (row.rows[name] for name in (*SHOWN_ROWS, *removing))
         table.add_row(row.stream, *(f"{number:,}" for number in (*days, *rows)))
     console.print(table)
+    for line in harvest_lines(result.harvests):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for row in result.streams:
         if failed := row.rows["failed_items"]:
             console.print(

@@ -61,9 +61,9 @@ class Document:
     format: str
     body: bytes
     position: int
-    request: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    unchanged: bool = False
+    request: str = field(default="", compare=False)
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unchanged: bool = field(default=False, compare=False)
 
 
 Wanted = tuple[int, str]
