@@ -16,6 +16,7 @@ from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.observability.logging import configure_logging
 from etl_assets.observability.progress import LogReporter
 from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_assets
+from etl_assets.orchestration.embeddings import build_embeddings_asset
 from etl_assets.orchestration.jobs import daily_job, daily_schedule, mart_automation
 from etl_assets.orchestration.marts import build_mart_asset
 from etl_assets.orchestration.partitions import daily_partitions
@@ -66,6 +67,11 @@ def build_definitions(
         assets = [
             *(build_stream_assets(stream, options) for stream in streams.values()),
             *(build_mart_asset(mart, retry_policy) for mart in marts),
+            *(
+                build_embeddings_asset(stream, settings.embed_model, retry_policy)
+                for stream in streams.values()
+                if stream.embed
+            ),
         ]
     return dg.Definitions(
         assets=assets,

@@ -176,6 +176,11 @@ VARIABLES: tuple[Variable, ...] = (
         None,
         "List of the EIDC datasets to ask for, one identifier a line; unless set, the project's own",
     ),
+    Variable(
+        "ETL_EMBED_MODEL",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "Model that texts are embedded with: a folder, or a name that sentence-transformers looks up",
+    ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
     Variable("ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", _positive),
     Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", _log_format),
@@ -221,6 +226,7 @@ class Settings:
         step_retry_delay: Seconds before the first repeat.
         memory_limit: Memory limit handed to DuckDB.
         pseudonym_key: Key that personal columns are hashed with, if one is set.
+        embed_model: Name or folder of the model that texts are embedded with.
         environment: Where the settings of single sources are looked up.
     """
 
@@ -235,6 +241,7 @@ class Settings:
     step_retry_delay: float
     memory_limit: str
     pseudonym_key: Secret | None
+    embed_model: str
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -310,7 +317,7 @@ class Settings:
             state_path=self.state_dir / f"{name}.json",
             secrets={suffix: Secret(value) for suffix, value in values.items() if value},
             identifiers=_folder(identifiers_name, identifiers) if identifiers else None,
-            rate=_parsed_as(_rate, rate_name, rate) if rate else None,
+            rate=_parsed(self.environment, rate_name, _rate) if rate else None,
         )
 
 
@@ -328,25 +335,13 @@ def _read(environment: Mapping[str, str], name: str) -> str | None:
     return environment.get(name, "").strip() or (variable.default if variable else None)
 
 
-def _parsed(environment: Mapping[str, str], name: str) -> Any:
+def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], Any] | None = None) -> Any:
     text = _read(environment, name)
     try:
-        return _BY_NAME[name].parse(text or "")
+        return (parse or _BY_NAME[name].parse)(text or "")
     except ValueError as error:
         reason = "must be a day, YYYY-MM-DD" if name == "ETL_START_DATE" else str(error)
         raise ConfigurationError(f"{name}={text!r} cannot be used: {reason}") from None
-
-
-def _parsed_as(parse: Callable[[str], float], name: str, text: str) -> float:
-    """Read a variable of a single source, which the list of all variables need not have.
-
-    Raises:
-        ConfigurationError: If it cannot be used.
-    """
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{name}={text!r} cannot be used: {error}") from None
 
 
 def _pseudonym_key(environment: Mapping[str, str]) -> Secret | None:
@@ -396,5 +391,6 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         step_retry_delay=_parsed(environment, "ETL_STEP_RETRY_DELAY"),
         memory_limit=memory_limit,
         pseudonym_key=_pseudonym_key(environment),
+        embed_model=_parsed(environment, "ETL_EMBED_MODEL"),
         environment=environment,
     )

@@ -18,6 +18,7 @@ from etl_assets.cli.doctor import doctor
 from etl_assets.cli.plan import plan
 from etl_assets.cli.query import query
 from etl_assets.cli.retry_failed import retry_failed
+from etl_assets.cli.search import search
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
@@ -69,7 +70,7 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (demo, source, plan, backfill, retry_failed, status, query, doctor, ui):
+for command in (demo, source, plan, backfill, retry_failed, status, query, search, doctor, ui):
     app.command()(command)
 
 

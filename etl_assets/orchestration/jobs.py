@@ -6,7 +6,7 @@ from typing import cast
 
 import dagster as dg
 
-from etl_assets.orchestration.keys import DAILY_JOB, DAILY_TAG, DAILY_TAG_VALUE, MARTS_GROUP
+from etl_assets.orchestration.keys import DAILY_JOB, DAILY_TAG, DAILY_TAG_VALUE, EMBEDDINGS_GROUP, MARTS_GROUP
 
 DAILY_HOUR_UTC = 2
 
@@ -35,11 +35,11 @@ def daily_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinitio
 
 
 def mart_automation() -> dg.AutomationConditionSensorDefinition:
-    """Rebuild marts after loads that did not include them, such as a backfill from the UI."""
+    """Rebuild marts, and embed, after loads that did not include them, such as a backfill from the UI."""
     return dg.AutomationConditionSensorDefinition(
         "mart_automation",
-        target=dg.AssetSelection.groups(MARTS_GROUP),
+        target=dg.AssetSelection.groups(MARTS_GROUP, EMBEDDINGS_GROUP),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description="Rebuilds marts when a table that they read was loaded.",
+        description="Rebuilds marts, and embeds, when a table that they read was loaded.",
     )

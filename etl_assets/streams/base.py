@@ -20,7 +20,7 @@ from etl_assets.streams.authentication import (
     OAuth2ClientCredentials,
 )
 from etl_assets.streams.children import Children, check_children
-from etl_assets.streams.columns import IDENTIFIER, check_columns
+from etl_assets.streams.columns import IDENTIFIER, check_columns, check_embedded
 from etl_assets.streams.contract import (
     Contract,
     Date,
@@ -141,6 +141,8 @@ class Stream:
         business_date: Date or timestamp column whose day marts are built by. A snapshot and a change feed can do
             without.
         budget: Share of bad rows that is tolerated.
+        embed: Text columns that rows are searched by, by meaning; the first one names a row. With the extra `embed`
+            they are made into vectors after each load.
         children: Lists within each record that become tables of their own.
         description: One sentence for the Dagster UI and the data dictionary.
 
@@ -159,6 +161,7 @@ class Stream:
     business_date: str | None = None
     budget: ErrorBudget = ErrorBudget()
     children: tuple[Children, ...] = ()
+    embed: tuple[str, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -181,6 +184,7 @@ class Stream:
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
         check_children(self.id, self.contract, self.write, self.children)
+        check_embedded(self.id, self.contract, self.write, self.embed)
 
     @property
     def id(self) -> str:

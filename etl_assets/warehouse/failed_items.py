@@ -20,6 +20,8 @@ from etl_assets.warehouse.schema import table_columns
 from etl_assets.warehouse.transaction import naive_utc
 
 PENDING, RESOLVED = "pending", "resolved"
+EMBED = "embed"
+"""The stage of items whose text could not be embedded; they have an account of their own (`embeddings`)."""
 
 _FAILED = "_etl_failed"
 _SAME_PARTITION = "f.source = $source AND f.stream = $stream AND f.partition = $partition"
@@ -92,7 +94,9 @@ class Retry(StrEnum):
     """Those that failed for whichever reason."""
 
     def takes(self, item: KnownItem) -> bool:
-        """Whether a failed item is one of those."""
+        """Whether a failed item is one of those; what could not be embedded is there, and need not be asked for."""
+        if item.stage == EMBED:
+            return False
         return self is Retry.ALL or (self is Retry.TRANSIENT and item.retryable)
 
 
@@ -105,7 +109,7 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
     if failed.published:
         connection.execute(
             f"UPDATE etl.failed_items AS f SET state = '{RESOLVED}', run_id = $run_id "
-            f"WHERE {_SAME_PARTITION} AND f.state = '{PENDING}' "
+            f"WHERE {_SAME_PARTITION} AND f.state = '{PENDING}' AND f.stage <> '{EMBED}' "
             f"AND NOT EXISTS (SELECT 1 FROM {_FAILED} AS failed WHERE {_SAME_ITEM})",
             failed.key | {"run_id": failed.run_id},
         )
@@ -114,7 +118,7 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
         "failure_class = failed.failure_class, message = failed.message, traceback = failed.traceback, "
         "attempts = f.attempts + CASE WHEN f.last_attempt_at = failed.attempted_at THEN 0 ELSE 1 END, "
         f"last_attempt_at = failed.attempted_at, state = '{PENDING}', run_id = $run_id "
-        f"FROM {_FAILED} AS failed WHERE {_SAME_PARTITION} AND {_SAME_ITEM}",
+        f"FROM {_FAILED} AS failed WHERE {_SAME_PARTITION} AND {_SAME_ITEM} AND f.stage <> '{EMBED}'",
         failed.key | {"run_id": failed.run_id},
     )
     connection.execute(
@@ -122,7 +126,8 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
         "message, attempts, first_attempt_at, last_attempt_at, state, run_id, traceback) "
         "SELECT $source, $stream, CAST($partition AS DATE), identifier, stage, error_type, failure_class, "
         f"message, 1, attempted_at, attempted_at, '{PENDING}', $run_id, traceback FROM {_FAILED} AS failed "
-        f"WHERE NOT EXISTS (SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM})",
+        f"WHERE NOT EXISTS (SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM} "
+        f"AND f.stage <> '{EMBED}')",
         failed.key | {"run_id": failed.run_id},
     )
     connection.execute(f"DROP TABLE {_FAILED}")

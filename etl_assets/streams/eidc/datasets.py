@@ -161,6 +161,7 @@ STREAM = Stream(
     contract=Datasets,
     transform=clean,
     write=Snapshot(key="dataset_id", removed="mark", history=True),
+    embed=("title", "abstract"),
     children=(
         Children(name="people", contract=People),
         Children(name="keywords", contract=Keywords),
