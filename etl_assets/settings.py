@@ -374,6 +374,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     environment = dict(os.environ if environment is None else environment)
     data_dir = _folder("ETL_DATA_DIR", str(_parsed(environment, "ETL_DATA_DIR")))
     home = environment.get("DAGSTER_HOME", "").strip()
+    _parsed(environment, "ETL_EIDC_RATE")  # used by its source alone, but told of at once
     memory_limit = str(_parsed(environment, "ETL_MEMORY_LIMIT"))
     if not _MEMORY.match(memory_limit):
         raise ConfigurationError(

@@ -23,6 +23,7 @@ RAW, CSV, STAGED, TABLE = ["json"], ["csv"], ["pandas", "parquet"], ["duckdb", "
 CHECKS = ["conservation", "contract"]
 
 STREAMS = {
+    "eidc/datasets": "team:research",
     "erp/stock_levels": "team:logistics",
     "finance/fx_rates": "team:finance",
     "shop/customers": "team:sales",
@@ -32,7 +33,7 @@ STREAMS = {
 }
 """Streams and their owners."""
 
-MART = "marts/daily_sales"
+MART, EMBEDDINGS = "marts/daily_sales", "embeddings/eidc/datasets"
 ASSETS = {
     f"{layer}/{stream}": (stream.partition("/")[0], kinds, checks)
     for stream in STREAMS
@@ -41,15 +42,16 @@ ASSETS = {
         ("staged", STAGED, CHECKS),
         ("warehouse", TABLE, CHECKS),
     )
-} | {MART: ("marts", ["duckdb", "sql"], [])}
+} | {MART: ("marts", ["duckdb", "sql"], []), EMBEDDINGS: ("embeddings", ["duckdb", "huggingface"], [])}
 OWNERS = {
     f"{layer}/{stream}": owner
     for stream, owner in STREAMS.items()
     for layer in ("raw", "staged", "warehouse")
-} | {MART: "team:sales"}
+} | {MART: "team:sales", EMBEDDINGS: "team:research"}
 TABLES = {
     **{f"warehouse/{stream}": f"warehouse.{stream.replace('/', '.')}" for stream in STREAMS},
-    "marts/daily_sales": "warehouse.marts.daily_sales",
+    MART: "warehouse.marts.daily_sales",
+    EMBEDDINGS: "warehouse.eidc.datasets_embeddings",
 }
 
 LOAD_DEFINITIONS = """
@@ -102,14 +104,15 @@ def test_lineage(definitions: dg.Definitions) -> None:
         chains[f"raw/{stream}"] = []
         chains[f"staged/{stream}"] = [f"raw/{stream}"]
         chains[f"warehouse/{stream}"] = [f"staged/{stream}"]
-    assert parents == chains | {MART: ["warehouse/shop/order_lines"]}
+    derived = {MART: ["warehouse/shop/order_lines"], EMBEDDINGS: ["warehouse/eidc/datasets"]}
+    assert parents == chains | derived
 
 
 def test_partitions_and_backfill_policy(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        if key.path[0] == "marts":
+        if key.path[0] in ("marts", "embeddings"):
             assert node.partitions_def is None
             continue
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)

@@ -64,5 +64,7 @@ def _row(stream: Stream, run: RunResult) -> EmbeddingRow:
     found = run.metadata.get(embeddings_key(stream))
     if found is None:
         return EmbeddingRow(stream.id, failure="; ".join(run.failures.values()) or "not embedded")
-    counts = {name: int(found[name]) for name in ("embedded", "unchanged", "removed", "failed")}
-    return EmbeddingRow(stream.id, **counts, skipped=str(found["skipped"]))
+    embedded, unchanged, removed, failed = (
+        int(found[name]) for name in ("embedded", "unchanged", "removed", "failed")
+    )
+    return EmbeddingRow(stream.id, embedded, unchanged, removed, failed, str(found["skipped"]))

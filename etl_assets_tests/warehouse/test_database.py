@@ -261,7 +261,7 @@ def test_the_bookkeeping_is_made_once(warehouse: Warehouse) -> None:
     for _ in range(2):
         with warehouse.session("load") as session:
             versions = select(session.connection, "SELECT version FROM etl.schema_version")
-            assert versions == [(1,), (2,), (3,)]
+            assert versions == [(1,), (2,), (3,), (4,)]
 
 
 def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, stager: Stager) -> None:
@@ -271,7 +271,7 @@ def test_bookkeeping_of_before_failed_items_is_brought_up(warehouse: Warehouse, 
             "DROP TABLE etl.failed_items",
             "ALTER TABLE etl.loads DROP COLUMN failed_items",
             "ALTER TABLE etl.partitions DROP COLUMN failed_items",
-            "DELETE FROM etl.schema_version WHERE version = 3",
+            "DELETE FROM etl.schema_version WHERE version >= 3",
         ):
             session.connection.execute(statement)
     with warehouse.read("look at the old file") as connection:
