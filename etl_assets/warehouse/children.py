@@ -1,9 +1,9 @@
 """Child tables: lists within records as tables of their own, made from the record's row in the same transaction.
 
 The row of a record holds its lists (`_children`), so that whichever version of it wins, in whichever order days are
-loaded, brings the lists of that version. A child row carries the marks of the row that it was made from (`_partition`,
-`_run_id`, `_loaded_at`); a record whose rows and child rows bear different ones is not in step, and its child rows are
-made anew. What belongs here: that, and looking for references that lead nowhere. What does not: the lists themselves
+loaded, brings the lists of that version. A child row carries the hash of the lists that it was made from, and the day
+of their row; a record whose child rows bear another one is not in step, and its child rows are made anew. What belongs
+here: that, and looking for references that lead nowhere. What does not: the lists themselves
 (`etl_assets.quality.children`).
 """
 
@@ -20,6 +20,7 @@ from etl_assets.warehouse.identifiers import quoted, text_literal
 from etl_assets.warehouse.schema import (
     CHILD_POSITION,
     CHILDREN,
+    CHILDREN_HASH,
     PLATFORM_COLUMNS,
     REMOVED_ON,
     TableLayout,
@@ -28,6 +29,7 @@ from etl_assets.warehouse.schema import (
 )
 
 _MARKS = tuple(column.quoted for column in PLATFORM_COLUMNS)
+_HASH = f"md5(row.{CHILDREN.quoted})"
 
 
 def ensure_child_tables(connection: duckdb.DuckDBPyConnection, stream: Stream, parent: TableLayout) -> None:
@@ -67,25 +69,30 @@ def _follow(
 ) -> None:
     key = _key_of(layout)
     same_key = " AND ".join(f"row.{name} = child.{name}" for name in key)
-    same_marks = " AND ".join(f"row.{name} IS NOT DISTINCT FROM child.{name}" for name in _MARKS)
+    in_step = (
+        f"{_HASH} = child.{CHILDREN_HASH.quoted} AND row._partition IS NOT DISTINCT FROM child._partition"
+    )
     connection.execute(
         f"DELETE FROM {layout.name} AS child "
-        f"WHERE NOT EXISTS (SELECT 1 FROM {parent.name} AS row WHERE {same_key} AND {same_marks})"
+        f"WHERE NOT EXISTS (SELECT 1 FROM {parent.name} AS row WHERE {same_key} AND {in_step})"
     )
     own = layout.columns[len(key) + 1 :]
     structure = {child.name: [{column.name: column.sql_type for column in own}]}
     listed = f"from_json(row.{CHILDREN.quoted}, {text_literal(json.dumps(structure))})"
-    keys, marks = ", ".join(f"row.{name}" for name in key), ", ".join(f"row.{name}" for name in _MARKS)
+    keys, marks = (", ".join(f"listed.{name}" for name in part) for part in (key, _MARKS))
     values = "".join(f", listed.entry.{column.quoted}" for column in own)
-    names = ", ".join([*key, CHILD_POSITION.quoted, *(column.quoted for column in own), *_MARKS])
+    names = ", ".join(
+        [*key, CHILD_POSITION.quoted, *(column.quoted for column in own), *_MARKS, CHILDREN_HASH.quoted]
+    )
     # JSON is looked at only where child rows are missing: those of a record that has not changed are there.
     connection.execute(
         f"INSERT INTO {layout.name} ({names}) "
         f"WITH missing AS (SELECT * FROM {parent.name} AS row WHERE row.{CHILDREN.quoted} IS NOT NULL "
         f"AND NOT EXISTS (SELECT 1 FROM {layout.name} AS child WHERE {same_key})), "
-        f"lists AS (SELECT row.*, {listed}.{quoted(child.name)} AS entries FROM missing AS row), "
+        f"lists AS (SELECT row.*, {_HASH} AS lists_hash, {listed}.{quoted(child.name)} AS entries "
+        "FROM missing AS row), "
         "listed AS (SELECT lists.*, unnest(entries) AS entry, generate_subscripts(entries, 1) AS place FROM lists) "
-        f"SELECT {keys.replace('row.', 'listed.')}, place{values}, {marks.replace('row.', 'listed.')} FROM listed"
+        f"SELECT {keys}, place{values}, {marks}, lists_hash FROM listed"
     )
 
 

@@ -62,6 +62,7 @@ REMOVED_ON = Column("_removed_on", "DATE", "Day of the first snapshot in which t
 CHILDREN = Column(
     CHILDREN_COLUMN, "VARCHAR", "The record's lists as JSON, by child table, which are made from it."
 )
+CHILDREN_HASH = Column("_children_hash", "VARCHAR", "MD5 of the record's lists that the row was made from.")
 CHILD_POSITION = Column(POSITION, "BIGINT", "Place in the record's list, from 1.")
 
 
@@ -124,6 +125,7 @@ def child_layouts(stream: Stream, parent: TableLayout) -> dict[str, TableLayout]
             parent.schema,
             f"{parent.table}_{child.name}",
             (*key, CHILD_POSITION, *_columns_of(stream, child.contract)),
+            (*PLATFORM_COLUMNS, CHILDREN_HASH),
         )
         for child in stream.children
     }
