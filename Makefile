@@ -18,7 +18,7 @@ EMBEDDED := $(EXTRA)/.installed
 .PHONY: help install demo ui test test-embed check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED) ## Make the virtual environment and install the package with its tools
 
