@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,16 @@ def no_strangers() -> Iterator[None]:
 
 
 def _is_own(host: str | bytes) -> bool:
-    try:
-        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
-    except ValueError:
-        return False
+    name = host.decode() if isinstance(host, bytes) else host
+    for spelled in (str, _whole_address):
+        with suppress(ValueError, OSError):
+            return ipaddress.ip_address(spelled(name)).is_loopback
+    return False
+
+
+def _whole_address(name: str) -> str:
+    """Spell an address that is written short, such as 127.1."""
+    return socket.inet_ntoa(socket.inet_aton(name))
 
 
 @pytest.fixture(autouse=True)
