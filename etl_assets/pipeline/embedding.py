@@ -182,6 +182,8 @@ def search(
         ConfigurationError: If nothing has been embedded by this model yet, or it cannot be loaded.
         WarehouseError: If the warehouse cannot be used.
     """
+    if load is load_model and not is_installed():
+        raise ConfigurationError(NOT_INSTALLED)
     with warehouse.read(f"search {stream.id}") as connection:
         there = Embeddings(connection, stream, model).exist()
     if not there:

@@ -158,6 +158,8 @@ def test_without_the_extra_it_is_skipped_and_says_so(library: Library) -> None:
     assert (result.embedded, result.skipped) == (0, embedding.NOT_INSTALLED)
     with pytest.raises(ConfigurationError, match="pip install 'etl_assets\\[embed\\]'"):
         embedding.load_model("any")
+    with pytest.raises(ConfigurationError, match="sentence-transformers is not installed"):
+        search(warehouse, stream, "any", "peat", 3)
 
 
 def test_made_up_datasets_say_different_things() -> None:
