@@ -23,6 +23,7 @@ from etl_assets.cli.query import query
 from etl_assets.cli.reconcile import reconcile
 from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.rollback import rollback
+from etl_assets.cli.search import search
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
@@ -85,6 +86,7 @@ for command in (
     rollback,
     status,
     query,
+    search,
     dictionary,
     doctor,
     watchdog,

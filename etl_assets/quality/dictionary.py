@@ -5,21 +5,33 @@ What belongs here: putting contracts and audits into words. What does not: where
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from etl_assets.quality.rules import ColumnRules, Rule, compile_contract
+from etl_assets.quality.rules import ColumnRules, CompiledContract, Rule, compile_contract
 from etl_assets.streams.audits import Audit
 from etl_assets.streams.audits_of_tables import Freshness
-from etl_assets.streams.base import Append, Cdc, Merge, ReplacePartition, Severity, Snapshot, Stream
+from etl_assets.streams.base import (
+    Append,
+    Cdc,
+    Children,
+    Contract,
+    Merge,
+    ReplacePartition,
+    Severity,
+    Snapshot,
+    Stream,
+)
 
 _HEAD = """# Data dictionary
 
 Made from the streams' declarations by `etl-assets dictionary`; a test fails when it is not current. What a rule or a
 missing value does to its row: *quarantine* keeps it out of the table, *warn* loads and counts it. What a failed audit
 does to its day stands in [audits](audits.md), what becomes of personal columns in [personal data](personal_data.md).
-Every table has `_partition` (the day that a row belongs to), `_run_id` and `_loaded_at` besides.
+Every table has `_partition` (the day that a row belongs to), `_run_id` and `_loaded_at` besides. A child table is made
+from the rows of the table above it; what a row of it breaks, its record breaks.
 """
 
 
@@ -36,6 +48,33 @@ def _stream(stream: Stream) -> str:
         f"{stream.description or stream.id} Owner: `{stream.owner}`. Contract version: `{contract.version}`.",
         f"{_written(stream)}",
         "",
+        *_table(contract),
+    ]
+    if stream.audits:
+        lines += ["| audit | if it fails | what must hold |", "| --- | --- | --- |"]
+        lines += [*(_audit(audit) for audit in stream.audits), ""]
+    for child in stream.children:
+        lines += _child(stream, child)
+    return "\n".join(lines)
+
+
+def _child(stream: Stream, child: Children) -> list[str]:
+    key = _key(getattr(stream.write, "key_columns", ()))
+    return [
+        f"### {stream.source.name}.{stream.name}_{child.name}",
+        "",
+        f"{_sentence(child.contract)} The list `{child.raw_field}` of each record, by {key} and `position`.",
+        "",
+        *_table(compile_contract(child.contract)),
+    ]
+
+
+def _sentence(contract: type[Contract]) -> str:
+    return " ".join((inspect.getdoc(contract) or contract.__name__).partition("\n\n")[0].split())
+
+
+def _table(contract: CompiledContract) -> list[str]:
+    lines = [
         "| column | type | missing | rules | holds |",
         "| --- | --- | --- | --- | --- |",
         *(_column(column) for column in contract.columns),
@@ -43,10 +82,7 @@ def _stream(stream: Stream) -> str:
     ]
     if contract.row_rules:
         lines += ["Rules over whole rows:", "", *(f"- {_rule(rule)}" for rule in contract.row_rules), ""]
-    if stream.audits:
-        lines += ["| audit | if it fails | what must hold |", "| --- | --- | --- |"]
-        lines += [*(_audit(audit) for audit in stream.audits), ""]
-    return "\n".join(lines)
+    return lines
 
 
 def _column(column: ColumnRules) -> str:
