@@ -27,6 +27,7 @@ from etl_assets.pipeline.rollback import SCRATCH_FOLDER, scratch_lock
 from etl_assets.settings import parse_iso_day
 from etl_assets.sources.circuit_file import read_circuits
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.children import out_of_step
 from etl_assets.warehouse.consistency import (
     partitions_of,
     published_landings,
@@ -224,6 +225,13 @@ def _tables(
                 f"{stream.id} {found.partition}",
                 f"the table has {found.in_table:,} rows of the day, its last load left {found.loaded:,}",
                 f"etl-assets backfill {stream.id} --replay --from {found.partition} --to {found.partition}",
+            )
+        for table, records in out_of_step(connection, stream).items():
+            yield Finding(
+                Weight.PROBLEM,
+                table,
+                f"the rows of {records:,} records do not follow from {stream.source.name}.{stream.name}",
+                f"load any day of {stream.id} again, which makes them anew",
             )
         yield from _without_landing(environment.landing, connection, stream)
         yield from _without_load(environment.landing, connection, stream)

@@ -24,6 +24,8 @@ from etl_assets.warehouse.schema import (
     TableLayout,
     child_layouts,
     ensure_table,
+    layout_of,
+    table_columns,
 )
 
 _MARKS = tuple(column.quoted for column in PLATFORM_COLUMNS)
@@ -61,6 +63,30 @@ def follow_parent(connection: duckdb.DuckDBPyConnection, stream: Stream, parent:
         _follow(connection, child, layouts[child.name], parent)
 
 
+def out_of_step(connection: duckdb.DuckDBPyConnection, stream: Stream) -> dict[str, int]:
+    """Count, by the names of child tables that exist, the records whose child rows do not follow from their row."""
+    parent = layout_of(stream)
+    layouts = child_layouts(stream, parent)
+    found: dict[str, int] = {}
+    for child in stream.children:
+        layout = layouts[child.name]
+        if not table_columns(connection, layout.schema, layout.table):
+            continue
+        key = ", ".join(_key_of(layout))
+        marks = ", ".join(_MARKS)
+        rows = connection.execute(
+            f"WITH own AS (SELECT {key}, {marks}, {_HASH} AS hash, json_array_length({CHILDREN.quoted}, $list) AS n "
+            f"FROM {parent.name} AS row), kept AS (SELECT {key}, {marks}, {CHILDREN_HASH.quoted} AS hash, "
+            f"count(*) AS n FROM {layout.name} GROUP BY ALL) "
+            f"SELECT count(DISTINCT ({key})) FROM own FULL JOIN kept USING ({key}, {marks}, hash) "
+            "WHERE coalesce(own.n, 0) <> coalesce(kept.n, 0)",
+            {"list": f"$.{child.name}"},
+        ).fetchone()
+        if rows and rows[0]:
+            found[f"{layout.schema}.{layout.table}"] = int(rows[0])
+    return found
+
+
 def _follow(
     connection: duckdb.DuckDBPyConnection, child: Children, layout: TableLayout, parent: TableLayout
 ) -> None:
@@ -74,7 +100,7 @@ def _follow(
     )
     own = layout.columns[len(key) + 1 :]
     structure = {child.name: [{column.name: column.sql_type for column in own}]}
-    listed = f"from_json(row.{CHILDREN.quoted}, {text_literal(json.dumps(structure))})"
+    listed = f"from_json(row.{CHILDREN.quoted}, {text_literal(json.dumps(structure))}).{quoted(child.name)}"
     keys, marks = (", ".join(f"listed.{name}" for name in part) for part in (key, _MARKS))
     values = "".join(f", listed.entry.{column.quoted}" for column in own)
     names = ", ".join(
@@ -85,7 +111,7 @@ def _follow(
         f"INSERT INTO {layout.name} ({names}) "
         f"WITH missing AS (SELECT * FROM {parent.name} AS row WHERE row.{CHILDREN.quoted} IS NOT NULL "
         f"AND NOT EXISTS (SELECT 1 FROM {layout.name} AS child WHERE {same_key})), "
-        f"lists AS (SELECT row.*, {_HASH} AS lists_hash, {listed}.{quoted(child.name)} AS entries "
+        f"lists AS (SELECT row.*, {_HASH} AS lists_hash, {listed} AS entries "
         "FROM missing AS row), "
         "listed AS (SELECT lists.*, unnest(entries) AS entry, generate_subscripts(entries, 1) AS place FROM lists) "
         f"SELECT {keys}, place{values}, {marks}, lists_hash FROM listed"

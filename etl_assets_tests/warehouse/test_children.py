@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Counts, Status
 from etl_assets.streams.base import Children, Contract, Field, Stream
+from etl_assets.warehouse.children import out_of_step
 from etl_assets.warehouse.database import Session, Warehouse
 from etl_assets_tests.warehouse.papers import (
     CHILDREN,
@@ -119,6 +120,40 @@ def test_child_rows_that_someone_deleted_come_back(session: Session, stager: Sta
     session.connection.execute("DELETE FROM shop.papers_authors")
     load(session, stager, MERGED, 1, [paper("b", 1)])
     assert authors(session.connection) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "tables"),
+    [
+        ("DELETE FROM shop.papers_authors WHERE position = 2", {"shop.papers_authors": 1}),
+        (
+            "UPDATE shop.papers SET _children = '{}' WHERE paper_id = 'a'",
+            {"shop.papers_authors": 1, "shop.papers_cites": 1},
+        ),
+        ("DELETE FROM shop.papers", {"shop.papers_authors": 2, "shop.papers_cites": 1}),
+        ("DROP TABLE shop.papers_cites", {}),
+    ],
+    ids=["lost", "changed", "orphaned", "no table"],
+)
+def test_child_rows_that_do_not_follow_are_noticed(
+    session: Session, stager: Stager, damage: str, tables: dict[str, int]
+) -> None:
+    load(
+        session, stager, MERGED, 0, [paper("a", lists=BOTH), paper("b", lists={"authors": [BOB]}), paper("c")]
+    )
+    assert out_of_step(session.connection, MERGED) == {}
+    session.connection.execute(damage)
+    assert out_of_step(session.connection, MERGED) == tables
+
+
+def test_a_day_that_is_loaded_again_brings_child_rows_back(warehouse: Warehouse, stager: Stager) -> None:
+    with warehouse.session("first") as session:
+        load(session, stager, MERGED, 0, [paper("a", lists=BOTH)])
+        before = authors(session.connection)
+        session.connection.execute("DELETE FROM shop.papers_authors")
+    with warehouse.session("second") as session:
+        assert load(session, stager, MERGED, 0, [paper("a", lists=BOTH)]).unchanged_content
+        assert authors(session.connection) == before
 
 
 class Wider(Contract):
