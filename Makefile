@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 EXTRA := $(VENV)/embed
 EMBEDDED := $(EXTRA)/.installed
 
-.PHONY: help install demo ui test test-embed check bench clean
+.PHONY: help install demo ui test embed test-embed check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,9 @@ ui: $(INSTALLED) ## Open the Dagster UI on 127.0.0.1:3000, with the demo shop be
 test: $(INSTALLED) ## Run the tests, in as many processes as there are cores, four at most
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-embed: $(EMBEDDED) ## Run the tests of searching by meaning, with a real model; installs about 1.5 GB
+embed: $(EMBEDDED) ## Install what searching by meaning needs, beside the environment; about 1.5 GB
+
+test-embed: $(EMBEDDED) ## Run the tests of searching by meaning, with a real model
 	PYTHONPATH=$(EXTRA) $(BIN)/python -m pytest -m embed etl_assets_tests/embed
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports
