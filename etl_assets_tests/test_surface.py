@@ -34,7 +34,7 @@ STREAMS = {
 """Streams and their owners."""
 
 AUDITS = {
-    "eidc/datasets": ["foreign_key__relationships__target_id", "freshness"],
+    "eidc/datasets": ["foreign_key__relationships__target_id"],
     "shop/order_lines": [
         "agreement__orders",
         "categories__country",

@@ -1,7 +1,5 @@
 """Datasets of the Environmental Information Data Centre: what its catalogue says about each, kept with its history."""
 
-from datetime import timedelta
-
 import pandas as pd
 
 from etl_assets.dataset_metadata import catalogue_json, iso19139, schema_org
@@ -14,7 +12,6 @@ from etl_assets.streams.base import (
     Documents,
     Field,
     ForeignKey,
-    Freshness,
     RestSource,
     Snapshot,
     Stream,
@@ -176,6 +173,5 @@ STREAM = Stream(
     audits=(
         # A list names some datasets of the catalogue; they may well refer to others.
         ForeignKey("target_id", child="relationships", references="eidc/datasets", key="dataset_id"),
-        Freshness(within=timedelta(hours=6)),
     ),
 )
