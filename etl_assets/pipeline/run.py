@@ -37,8 +37,10 @@ LONGEST_SESSION_SECONDS = 20.0
 """How long they keep it when nobody is seen to wait: a program that knows nothing of our lock cannot be seen."""
 
 IDLE_SECONDS = 0.3
-"""How long the warehouse stays open while no partition is ready."""
+"""How long the warehouse stays open for those who wait while no partition is ready."""
 
+LONGEST_IDLE_SECONDS = 2.0
+"""How long it stays open then when nobody is seen to wait."""
 
 HELD_PARTITIONS = 32
 """Partitions that are prepared and wait for an earlier day, at most; see `_Group.held`."""
@@ -121,6 +123,7 @@ class _SharedSession:
     warehouse: Warehouse
     purpose: str
     opened_at: float = 0.0
+    used_at: float = 0.0
     _stack: ExitStack | None = None
     _session: Session | None = None
 
@@ -132,15 +135,16 @@ class _SharedSession:
         if self._session is None:
             stack = ExitStack()
             self._session = stack.enter_context(self.warehouse.session(self.purpose))
-            self._stack, self.opened_at = stack, time.monotonic()
+            self._stack, self.opened_at, self.used_at = stack, time.monotonic(), time.monotonic()
         return self._session
 
     def close_if_due(self) -> None:
         if not self.is_open:
             return
-        seconds = time.monotonic() - self.opened_at
+        seconds, idle = time.monotonic() - self.opened_at, time.monotonic() - self.used_at
         # Closing writes all that was committed into the file, which costs as much as several commits.
-        if seconds > LONGEST_SESSION_SECONDS or (seconds > SESSION_SECONDS and self.warehouse.is_wanted()):
+        at_once = seconds > LONGEST_SESSION_SECONDS or idle > LONGEST_IDLE_SECONDS
+        if at_once or ((seconds > SESSION_SECONDS or idle > IDLE_SECONDS) and self.warehouse.is_wanted()):
             self.close()
 
     def close(self) -> None:
@@ -255,8 +259,8 @@ def _settle_all(
             done, running = wait(running, timeout=_patience(shared, group), return_when=FIRST_COMPLETED)
             for ready in group.sort_out(future.result() for future in done):
                 yield from _settle(pipeline, ready, shared, stop)
-            if not done:
-                shared.close()
+            if done:
+                shared.used_at = time.monotonic()
             shared.close_if_due()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -159,6 +159,8 @@ def _already_loaded(load: Load, ledger: Ledger, request: CommitRequest) -> Appli
     ):
         return None
     staged = request.counts.staged
+    restated = ledger.last_restating(request.stream.source.name, request.stream.name) > last.load_id
+    load = replace(load, restated_since=restated)
     if last.staged != staged or not disposition_of(request.stream.write).still_holds(load, staged):
         return None
     return Applied(0, 0, staged - last.deduplicated, last.deduplicated, ())

@@ -22,6 +22,7 @@ from etl_assets.warehouse.decisions import decisions_version, standing_decisions
 class LastLoad:
     """What the last committed load of a partition brought."""
 
+    load_id: int
     content_hash: str
     contract_version: str
     code_version: str
@@ -121,6 +122,7 @@ class Ledger:
         self._connection = connection
         self._next_load_id: int | None = None
         self._last_loads: dict[tuple[str, str], dict[date, LastLoad]] = {}
+        self._last_restating: dict[tuple[str, str], int] = {}
         self._watermarks: dict[tuple[str, str], datetime | None] = {}
         self._published: dict[tuple[str, str], dict[date, tuple[int, datetime | None]]] = {}
         self._decisions: dict[tuple[str, str], dict[date, str]] = {}
@@ -129,6 +131,7 @@ class Ledger:
         """Drop what is remembered, after a transaction was rolled back."""
         self._next_load_id = None
         self._last_loads.clear()
+        self._last_restating.clear()
         self._watermarks.clear()
         self._published.clear()
         self._decisions.clear()
@@ -150,13 +153,24 @@ class Ledger:
         key = (source, stream)
         if key not in self._last_loads:
             found = self._connection.execute(
-                "SELECT partition, content_hash, contract_version, code_version, decisions, staged, deduplicated FROM "
-                "(SELECT * FROM etl.loads WHERE source = ? AND stream = ? "
+                "SELECT partition, load_id, content_hash, contract_version, code_version, decisions, staged, "
+                "deduplicated FROM (SELECT * FROM etl.loads WHERE source = ? AND stream = ? "
                 "QUALIFY row_number() OVER (PARTITION BY partition ORDER BY load_id DESC) = 1) WHERE verdict <> ?",
                 [source, stream, ROLLED_BACK],
             ).fetchall()
             self._last_loads[key] = {row[0]: LastLoad(*row[1:]) for row in found}
         return self._last_loads[key].get(partition)
+
+    def last_restating(self, source: str, stream: str) -> int:
+        """Give the number of a stream's last load of a day that other code had loaded before; 0 without any."""
+        key = (source, stream)
+        if key not in self._last_restating:
+            found = self._connection.execute(
+                "SELECT coalesce(max(load_id), 0) FROM etl.loads WHERE source = ? AND stream = ? AND restates",
+                [source, stream],
+            ).fetchone()
+            self._last_restating[key] = int(found[0]) if found else 0
+        return self._last_restating[key]
 
     def newest_day(self, source: str, stream: str) -> date | None:
         """Give the latest published day of a stream that had any good row."""
@@ -185,7 +199,10 @@ class Ledger:
             )
         self._advance_watermark(entry)
         self.last_load(entry.source, entry.stream, entry.partition)
+        if entry.restates:
+            self._last_restating[entry.source, entry.stream] = entry.load_id
         self._last_loads[entry.source, entry.stream][entry.partition] = LastLoad(
+            entry.load_id,
             entry.content_hash,
             entry.contract_version,
             entry.code_version,

@@ -266,8 +266,12 @@ def _log_of(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[
 
 
 def _counting(rows: Iterable[Mapping[str, Any]]) -> Loads:
-    """Go through the log, and keep the loads that count at its end; one that repeats the one before adds nothing."""
+    """Go through the log, and keep the loads that count at its end; one that repeats the one before adds nothing.
+
+    Unless mended code loaded any day in between: then the repeat may have brought its rows back.
+    """
     loads: dict[date, tuple[PastLoad, ...]] = {}
+    restated_since: set[date] = set()
     for row in rows:
         day = row["partition"]
         if row["verdict"] == ROLLED_BACK:
@@ -275,8 +279,11 @@ def _counting(rows: Iterable[Mapping[str, Any]]) -> Loads:
             continue
         before = loads.get(day, ())
         load = _load_of(row, before[-1] if before else None)
-        if not (before and _repeats(load, before[-1])):
+        if day in restated_since or not (before and _repeats(load, before[-1])):
             loads[day] = (*before, load)
+        if load.restates:
+            restated_since.update(loads)
+        restated_since.discard(day)
     return loads
 
 

@@ -155,8 +155,10 @@ def _restore(
     for load in cut.loads:
         request, day = rollback.requests[load.load_id], load.partition
         before = known.get(day)
+        if load.restates:
+            # As in any commit, equal content is not looked at again, unless mended code loaded any day since.
+            known.clear()
         if before and before[0] == request.content_hash and not load.restates:
-            # As in any commit, equal content is not looked at again.
             staged, repeats = before[1].staged, before[1].deduplicated
             applied = Applied(0, 0, staged - repeats, repeats, ())
         else:

@@ -54,6 +54,22 @@ def test_a_mended_transform_restates_even_when_it_makes_what_the_last_load_made(
     assert again.unchanged_content
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_day_loaded_again_after_a_mended_load_of_another_one_has_its_row_compared(
+    session: Session, stager: Stager, times: int
+) -> None:
+    other = stager.request(ORDERS, 1, [order("a", at(0, 9), status="c")], code_version="v2")
+    session.commit(stager.request(ORDERS, 0, [order("a", at(0, 9), status="b")]))
+    for _ in range(times - 1):
+        session.commit(other)
+    session.commit(stager.request(ORDERS, 0, [order("a", at(0, 9), status="a")], code_version="v2"))
+    assert not session.commit(other).unchanged_content
+    assert select(session.connection, "SELECT status FROM shop.orders") == [("c",)], (
+        "whether it was loaded before the mended load or not"
+    )
+    assert session.commit(other).unchanged_content
+
+
 MERGED = "SELECT order_id, status, _run_id FROM shop.orders ORDER BY 1"
 
 

@@ -36,6 +36,7 @@ class Load:
         confirmed: Whether someone confirmed that rows may vanish.
         restates: Whether the partition was loaded before by another contract or transform: then what the present one
             makes of a version that the table has takes its place.
+        restated_since: Whether such a load of another day was committed after the partition's last one.
         asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
         evolves: Whether the staged file has values of columns beside the contract.
         table_changes: What was changed of the table for its contract's sake, with this load.
@@ -50,6 +51,7 @@ class Load:
     loaded_at: datetime
     confirmed: bool = False
     restates: bool = False
+    restated_since: bool = False
     asked: tuple[str, ...] = ()
     evolves: bool = False
     table_changes: tuple[SchemaChange, ...] = ()

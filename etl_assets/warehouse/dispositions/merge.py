@@ -40,7 +40,12 @@ class MergeRows:
         return objection_to_taking_back(load)
 
     def still_holds(self, load: Load, staged: int) -> bool:
-        """See `Disposition`: later loads only bring newer versions, unless someone emptied the table."""
+        """See `Disposition`: later loads only bring newer versions, unless mended code or someone emptied the table.
+
+        What mended code made of another day may be less than this day's row of the same version.
+        """
+        if load.restated_since:
+            return False
         return staged == 0 or load.one(f"SELECT EXISTS (SELECT 1 FROM {load.layout.name})")[0] is True
 
     def apply(self, load: Load) -> Applied:

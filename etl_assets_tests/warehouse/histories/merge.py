@@ -93,13 +93,6 @@ class Merged(Model):
             removed=len(before.keys() - after.keys()),
         )
 
-    def load_equal(self, number: int, rows: Sequence[Row]) -> Counts:
-        """See `Model`: no row is looked at, even if a mended load of another day has restated some since."""
-        if not self.known:
-            return self.load(number, rows, restates=False)
-        keys = {row["order_id"] for row in rows}
-        return Counts(unchanged=len(keys), deduplicated=len(rows) - len(keys))
-
     def table(self) -> list[TableRow]:
         """See `Model`."""
         return [(*_columns(row), row["updated_at"].date()) for row in self._newest().values()]

@@ -84,10 +84,6 @@ class Model(ABC):
             restates: Whether the day was loaded before by another contract or transform.
         """
 
-    def load_equal(self, number: int, rows: Sequence[Row]) -> Counts:
-        """Do the same for a load that equals the day's last one in rows, code and contract."""
-        return self.load(number, rows, restates=False)
-
     @abstractmethod
     def table(self) -> list[TableRow]:
         """Give the table's rows."""
