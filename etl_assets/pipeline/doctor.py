@@ -230,8 +230,9 @@ def _tables(
             yield Finding(
                 Weight.PROBLEM,
                 table,
-                f"the rows of {records:,} records do not follow from {stream.source.name}.{stream.name}",
-                f"load any day of {stream.id} again, which makes them anew",
+                f"{records:,} records have other rows than {stream.source.name}.{stream.name} says",
+                "somebody changed them; they can be made anew",
+                mend=partial(_remake_child_tables, environment, stream),
             )
         yield from _without_landing(environment.landing, connection, stream)
         yield from _without_load(environment.landing, connection, stream)
@@ -242,6 +243,11 @@ def _tables(
             "was loaded once, and no file declares it any more",
             "drop its table, or keep it",
         )
+
+
+def _remake_child_tables(environment: Environment, stream: Stream) -> None:
+    with environment.warehouse.session("etl-assets doctor") as session:
+        session.remake_child_tables(stream)
 
 
 def _without_landing(

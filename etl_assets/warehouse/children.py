@@ -63,6 +63,14 @@ def follow_parent(connection: duckdb.DuckDBPyConnection, stream: Stream, parent:
         _follow(connection, child, layouts[child.name], parent)
 
 
+def make_anew(connection: duckdb.DuckDBPyConnection, stream: Stream) -> None:
+    """Make all child rows of a stream anew, within the caller's transaction; its tables exist."""
+    parent = layout_of(stream)
+    for layout in child_layouts(stream, parent).values():
+        connection.execute(f"DELETE FROM {layout.name}")
+    follow_parent(connection, stream, parent)
+
+
 def out_of_step(connection: duckdb.DuckDBPyConnection, stream: Stream) -> dict[str, int]:
     """Count, by the names of child tables that exist, the records whose child rows do not follow from their row."""
     parent = layout_of(stream)
