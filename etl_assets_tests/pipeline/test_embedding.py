@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from etl_assets.demo.server import running_source
 from etl_assets.failures import ConfigurationError
 from etl_assets.pipeline import embedding
 from etl_assets.pipeline.embedding import embed_stream, search
+from etl_assets.pipeline.rollback import plan_rollback, roll_back
 from etl_assets.warehouse.failed_items import Retry
 from etl_assets_tests.dataset_metadata.corpus import lay_out, listed
 from etl_assets_tests.pipeline.harvests import TODAY, Harvesting
@@ -165,3 +167,15 @@ def test_without_the_extra_it_is_skipped_and_says_so(library: Library) -> None:
 def test_made_up_datasets_say_different_things() -> None:
     titles = {MadeUpDatasets().record(str(number))["title"] for number in range(100)}
     assert len(titles) > 90
+
+
+def test_after_a_rollback_the_texts_of_then_are_embedded(library: Library) -> None:
+    library.embed(Words())
+    library.harvest({"a": "Peatland methane", "b": TITLES["b"]}, day=TODAY, run_id="later")
+    library.embed(Words())
+    environment, stream = library.harvesting.environment, library.harvesting.stream
+    plan = plan_rollback(environment, [stream], "run")
+    roll_back(environment, plan, "undo", datetime.now(UTC))
+    encoder = Words()
+    assert library.embed(encoder) == (2, 1, 0, 0)
+    assert sorted(encoder.texts) == ["Peatland carbon fluxes\n\nabout it", "River discharge\n\nabout it"]
