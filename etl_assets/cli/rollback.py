@@ -55,7 +55,8 @@ class RollbackResult:
     @property
     def exit_code(self) -> int:
         """0 unless a mart could not be rebuilt, or texts could not be embedded."""
-        return 1 if any(row.failure for row in (*self.marts, *self.embeddings)) else 0
+        failures = [*(row.failure for row in self.marts), *(row.failure for row in self.embeddings)]
+        return 1 if any(failures) else 0
 
     def as_json(self) -> dict[str, Any]:
         """Give everything as plain values."""

@@ -131,10 +131,11 @@ def test_the_list_is_a_known_field(yard: Yard) -> None:
     ]
 
 
-class WiderMarks(Marks):
+class WiderMarks(Contract):
     """Marks with halves, and what for."""
 
     grade: float = Field(ge=0)
+    name: str = Field(missing="allow", personal="mask")
     what: str = Field(missing="allow")
 
 
