@@ -7,14 +7,14 @@ written.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import large_tables
+from benchmarks import large_tables, without_quality
 from benchmarks.measure import Measurement, measure, medians
 from benchmarks.workload import Days, backfill, clean_environment, rows_of, served
 from etl_assets.demo.server import spawn_source
@@ -77,6 +77,28 @@ def year_of_order_lines(bench: Bench) -> list[Result]:
     again = _loading("order_lines_again", "The same days again, nothing changed", repeats)
     again.figures["share_of_first_load"] = again.figures["wall_seconds"] / load.figures["wall_seconds"]
     return [load, again]
+
+
+def share_of_quality(bench: Bench) -> list[Result]:
+    """Load every day of order lines with all rules and audits, and with none, by turns."""
+    days = bench.days
+    runs: dict[Sequence[str], list[Measurement]] = {("-m", "etl_assets"): [], without_quality.COMMAND: []}
+    with served(days) as source:
+        for number in range(bench.runs):
+            for program, measured in runs.items():
+                folder = bench.scratch / f"quality_{number}_{len(program[1])}"
+                measured.append(
+                    backfill(source, folder, "shop/order_lines", days.first, days.last, program=program)
+                )
+    declared, unchecked = runs.values()
+    what = f"{days.count} days of order lines without rules and audits"
+    result = _loading("order_lines_unchecked", what, unchecked)
+    everything = medians(declared)
+    for name in ("wall", "cpu"):
+        figure = f"{name}_seconds"
+        result.figures[f"declared_{figure}"] = everything[figure]
+        result.figures[f"quality_share_of_{name}"] = 1 - result.figures[figure] / everything[figure]
+    return [result]
 
 
 def year_of_orders(bench: Bench) -> list[Result]:
@@ -206,6 +228,7 @@ def _loading(name: str, what: str, runs: list[Measurement]) -> Result:
 
 CASES: dict[str, Case] = {
     "order-lines": year_of_order_lines,
+    "quality": share_of_quality,
     "orders": year_of_orders,
     "one-day": one_day,
     "imports": imports,

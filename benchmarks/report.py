@@ -111,6 +111,11 @@ def _load_row(result: Result) -> str:
     compared = ""
     if "share_of_first_load" in figures:
         compared = f"{figures['share_of_first_load']:.2f} of the first load's time"
+    if "quality_share_of_wall" in figures:
+        compared = (
+            f"rules and audits take {figures['quality_share_of_wall']:.0%} of the time of a load that has them, by "
+            f"turns with this one, and {figures['quality_share_of_cpu']:.0%} of its CPU"
+        )
     if "peak_to_tenth_of_the_day" in figures:
         compared = f"{figures['peak_to_tenth_of_the_day']:.2f} times the memory of a tenth of the day"
     spread = f"{figures['wall_seconds']:.1f} ({min(result.walls):.1f} to {max(result.walls):.1f})"

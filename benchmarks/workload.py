@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -84,13 +84,28 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def backfill(source: SpawnedSource, data_dir: Path, stream: str, first: date, last: date) -> Measurement:
+def backfill(
+    source: SpawnedSource,
+    data_dir: Path,
+    stream: str,
+    first: date,
+    last: date,
+    program: Sequence[str] = ("-m", "etl_assets"),
+) -> Measurement:
     """Load days of a stream by the command line, in a process of its own.
+
+    Args:
+        source: The shop.
+        data_dir: Where to.
+        stream: The stream.
+        first: First day.
+        last: Last day.
+        program: Arguments of Python that run the command line.
 
     Raises:
         BenchmarkError: If a day was not published.
     """
-    command = [sys.executable, "-m", "etl_assets", "backfill", stream, "--json"]
+    command = [sys.executable, *program, "backfill", stream, "--json"]
     command += ["--from", first.isoformat(), "--to", last.isoformat()]
     environment = clean_environment(
         ETL_DATA_DIR=str(data_dir),

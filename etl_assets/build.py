@@ -84,7 +84,14 @@ def build_definitions(
                 for stream in streams.values()
                 if stream.embed
             ),
-            build_report_asset(list(streams.values()), partitions, settings.partitions_per_run, retry_policy),
+            build_report_asset(
+                settings,
+                list(streams.values()),
+                marts,
+                partitions,
+                settings.partitions_per_run,
+                retry_policy,
+            ),
         ]
         freshness = build_freshness_checks(streams, settings.start_date, retry_policy)
     job, report_job = daily_job(freshness), data_quality_job(freshness)

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import large_tables
+from benchmarks import large_tables, without_quality
 from benchmarks.cases import CASES, Result
 from benchmarks.measure import BenchmarkError, Measurement, measure, medians
 from benchmarks.report import as_markdown, describe_setting, write_results
@@ -55,6 +55,13 @@ def test_time_is_that_of_the_process() -> None:
     assert busy.cpu > idle.cpu
 
 
+def test_time_of_helpers_counts_also_when_they_outlive_the_process() -> None:
+    """The workers that stage are children of a server process, which nobody waits for."""
+    busy = "sum(range(30_000_000))"
+    started = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
+    assert python(started).cpu > 0.7 * python(busy).cpu
+
+
 def test_a_process_that_fails_has_no_figures() -> None:
     with pytest.raises(BenchmarkError, match=r"ended with 3: .*out of luck"):
         python("import sys; print('out of luck', file=sys.stderr); sys.exit(3)")
@@ -79,6 +86,19 @@ def test_a_load_is_measured_with_its_rows(tmp_path: Path) -> None:
     assert rows["extracted"] == 400
     assert rows["loaded"] + rows["quarantined"] == 400
     assert run.peak_mib > 50
+
+
+def test_what_is_not_asked_for_is_not_checked(tmp_path: Path) -> None:
+    with spawn_source(lines_per_day=200, now=DAYS.now) as source:
+        run = backfill(
+            source, tmp_path, "shop/order_lines", DAYS.first, DAYS.last, program=without_quality.COMMAND
+        )
+    (result,) = json.loads(run.output)["streams"]
+    assert result["rows"]["loaded"] > 0
+    assert result["rows"]["warned"] == 0, "the day has lines without a customer, which is a warning elsewhere"
+    with duckdb.connect(tmp_path / "warehouse.duckdb", read_only=True) as warehouse:
+        checked = warehouse.execute("SELECT DISTINCT check_name FROM etl.check_results").fetchall()
+    assert sorted(name for (name,) in checked) == ["conservation", "contract"]
 
 
 def test_output_of_something_else_is_refused() -> None:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,20 @@ def test_no_module_is_too_long() -> None:
         for path in (ROOT / "etl_assets").rglob("*.py")
     }
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}
+
+
+def test_every_file_of_the_package_is_in_its_wheel(setup_cfg: configparser.ConfigParser) -> None:
+    patterns = setup_cfg["options.package_data"]["*"].split()
+    left_out = []
+    for path in project_files():
+        if ROOT / "etl_assets" not in path.parents or path.suffix == ".py":
+            continue
+        package = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+        name = path.relative_to(package).as_posix()
+        # A pattern reaches no further down than it has folders.
+        fitting = [one for one in patterns if one.count("/") == name.count("/") and fnmatch(name, one)]
+        left_out += [] if fitting else [f"{package.name}: {name}"]
+    assert left_out == []
 
 
 def test_version_is_the_metadata_version(setup_cfg: configparser.ConfigParser) -> None:

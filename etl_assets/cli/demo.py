@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+    from pathlib import Path
+
     from rich.console import Console
 
     from etl_assets.settings import Settings
+    from etl_assets.streams.base import Stream
 
 DEMO_DAYS = 30
 
@@ -60,15 +65,28 @@ def demo(
         typer.echo(json.dumps(result.as_json(), indent=2))
     else:
         print_result(console, result)
-        _print_places(console, settings)
+    report = _write_report(settings, list(catalogue.values()), span)
+    if not as_json:
+        _print_places(console, settings, report)
     return result.exit_code
 
 
-def _print_places(console: Console, settings: Settings) -> None:
+def _write_report(settings: Settings, streams: Sequence[Stream], span: Sequence[date]) -> Path:
+    """Write the report of the days that were loaded, and give its place."""
+    from etl_assets.marts.catalogue import discover_marts
+    from etl_assets.report.making import FILE_NAME, make_report
+    from etl_assets.report.reading import Period
+
+    path = settings.data_dir / FILE_NAME
+    make_report(settings, streams, discover_marts(), path, Period(span[0], span[-1]))
+    return path
+
+
+def _print_places(console: Console, settings: Settings, report: Path) -> None:
     places = (
         ("warehouse", str(settings.warehouse_path)),
         ("landing", str(settings.landing_dir)),
-        ("report", "etl-assets status shows how each stream stands; an HTML report is planned"),
+        ("report", f"{report} (open it in a browser; etl-assets report makes it anew)"),
         ("Dagster UI", "make ui, then http://127.0.0.1:3000"),
     )
     for name, place in places:

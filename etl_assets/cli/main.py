@@ -21,6 +21,7 @@ from etl_assets.cli.plan import plan
 from etl_assets.cli.quarantine import app as quarantine
 from etl_assets.cli.query import query
 from etl_assets.cli.reconcile import reconcile
+from etl_assets.cli.report import report
 from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.rollback import rollback
 from etl_assets.cli.search import search
@@ -87,6 +88,7 @@ for command in (
     status,
     query,
     search,
+    report,
     dictionary,
     doctor,
     watchdog,

@@ -1,20 +1,24 @@
 """The daily look at the data: freshness of each stream, and the report `reports/data_quality`.
 
 They come by a schedule of their own, some hours after the daily load: what failed or never ran leaves no event that
-could start them. What belongs here: the check and the asset. What does not: their job (`jobs`), and
-finding out (`etl_assets.warehouse.data_quality`).
+could start them. What belongs here: the check and the asset. What does not: their job (`jobs`), finding out
+(`etl_assets.warehouse.data_quality`), and the page that goes with it (`etl_assets.report`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.failures import EtlError, classify
+from etl_assets.marts.catalogue import Mart
 from etl_assets.orchestration.keys import REPORTS_GROUP, Layer, asset_key, stream_key
+from etl_assets.report.making import FILE_NAME, make_report
 from etl_assets.resources.warehouse import WAREHOUSE
+from etl_assets.settings import Settings
 from etl_assets.streams.audits_of_tables import Freshness
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.data_quality import DataQuality, data_quality_of, expected_day, freshness
@@ -80,7 +84,9 @@ def build_freshness_checks(
 
 
 def build_report_asset(
+    settings: Settings,
     streams: Sequence[Stream],
+    marts: Sequence[Mart],
     partitions: dg.DailyPartitionsDefinition,
     partitions_per_run: int,
     retry_policy: dg.RetryPolicy,
@@ -88,7 +94,9 @@ def build_report_asset(
     """Make the asset of the daily summary.
 
     Args:
+        settings: Where everything is.
         streams: The streams that it tells of.
+        marts: The marts, for the page.
         partitions: Those of the streams.
         partitions_per_run: Most days of a run.
         retry_policy: For a busy warehouse.
@@ -97,7 +105,8 @@ def build_report_asset(
     @dg.asset(
         key=REPORT_KEY,
         deps=[asset_key(Layer.WAREHOUSE, stream) for stream in streams],
-        description="How a day's data is: tables with issues, checks, quarantined rows, against the days before.",
+        description="How a day's data is: tables with issues, checks, quarantined rows, against the days before. "
+        "Writes the page of `etl-assets report` as well.",
         group_name=REPORTS_GROUP,
         owners=["team:data"],
         kinds={"duckdb", "markdown"},
@@ -113,15 +122,21 @@ def build_report_asset(
                 data_quality_of(session.connection, streams, date.fromisoformat(day))
                 for day in context.partition_keys
             ]
+        page = settings.data_dir / FILE_NAME
+        with _told():
+            # The page ends with yesterday, whichever days were asked for: there is one, and it is the newest.
+            make_report(settings, streams, marts, page, warehouse=resources.warehouse.open())
         for summary in summaries:
-            context.add_asset_metadata(_metadata(summary), partition_key=summary.day.isoformat())
+            context.add_asset_metadata(_metadata(summary, page), partition_key=summary.day.isoformat())
             context.log.info(summary.text)
 
     return data_quality
 
 
-def _metadata(summary: DataQuality) -> dict[str, Any]:
+def _metadata(summary: DataQuality, page: Path) -> dict[str, Any]:
     return {
+        # A browser follows no link from a web page to a file; the UI shows a path with a button that copies it.
+        "report": dg.PathMetadataValue(str(page)),
         "summary": dg.MarkdownMetadataValue(f"```\n{summary.text}\n```"),
         **{name: dg.IntMetadataValue(number) for name, number in summary.numbers.items()},
     }

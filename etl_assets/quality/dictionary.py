@@ -1,23 +1,24 @@
 """The data dictionary: what every table holds and what is asked of it, as Markdown, from the declarations alone.
 
-What belongs here: putting contracts and audits into words. What does not: where the words go (`etl_assets.cli`).
+What belongs here: putting contracts and audits into words. What does not: where the words go (`etl_assets.cli`,
+`etl_assets.report`).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from etl_assets.quality.rules import ColumnRules, CompiledContract, Rule, compile_contract
+from etl_assets.quality.rules import ColumnRules, Rule, compile_contract
 from etl_assets.streams.audits import Audit
 from etl_assets.streams.audits_of_tables import Freshness
 from etl_assets.streams.base import (
     Append,
     Cdc,
     Children,
-    Contract,
     Merge,
     ReplacePartition,
     Severity,
@@ -35,57 +36,118 @@ from the rows of the table above it; what a row of it breaks, its record breaks.
 """
 
 
+COLUMN_HEADS = ("column", "type", "missing", "rules", "holds")
+AUDIT_HEADS = ("audit", "if it fails", "what must hold")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDescription:
+    """A child table in words.
+
+    Attributes:
+        name: The table, `<source>.<stream>_<child>`.
+        description: What it is about, and what its rows are told apart by.
+        columns: A row of cells for each column, under `COLUMN_HEADS`.
+        row_rules: Rules over whole rows.
+    """
+
+    name: str
+    description: str
+    columns: tuple[tuple[str, ...], ...]
+    row_rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableDescription:
+    """A table in words; names of columns and values stand in backticks.
+
+    Attributes:
+        stream: Id of the stream that fills it.
+        name: The table, `<source>.<name>`.
+        description: What it is about.
+        owner: Who answers for it.
+        version: Of its contract.
+        written: How rows enter it.
+        columns: A row of cells for each column, under `COLUMN_HEADS`.
+        row_rules: Rules over whole rows.
+        audits: A row of cells for each audit, under `AUDIT_HEADS`.
+        children: Its child tables.
+    """
+
+    stream: str
+    name: str
+    description: str
+    owner: str
+    version: str
+    written: str
+    columns: tuple[tuple[str, ...], ...]
+    row_rules: tuple[str, ...]
+    audits: tuple[tuple[str, ...], ...]
+    children: tuple[ChildDescription, ...] = ()
+
+
 def data_dictionary(streams: Iterable[Stream]) -> str:
     """Describe all tables, by name; the same text for the same declarations."""
-    return "\n".join([_HEAD, *(_stream(stream) for stream in sorted(streams, key=lambda one: one.id))])
+    described = (describe_table(stream) for stream in sorted(streams, key=lambda one: one.id))
+    return "\n".join([_HEAD, *(_section(table) for table in described)])
 
 
-def _stream(stream: Stream) -> str:
+def describe_table(stream: Stream) -> TableDescription:
+    """Put the declarations of a stream's table into words."""
     contract = compile_contract(stream.contract)
+    return TableDescription(
+        stream=stream.id,
+        name=f"{stream.source.name}.{stream.name}",
+        description=stream.description or stream.id,
+        owner=stream.owner,
+        version=contract.version,
+        written=_written(stream),
+        columns=tuple(_column(column) for column in contract.columns),
+        row_rules=tuple(_rule(rule) for rule in contract.row_rules),
+        audits=tuple(_audit(audit) for audit in stream.audits),
+        children=tuple(_child(stream, child) for child in stream.children),
+    )
+
+
+def _section(table: TableDescription) -> str:
     lines = [
-        f"## {stream.source.name}.{stream.name}",
+        f"## {table.name}",
         "",
-        f"{stream.description or stream.id} Owner: `{stream.owner}`. Contract version: `{contract.version}`.",
-        f"{_written(stream)}",
+        f"{table.description} Owner: `{table.owner}`. Contract version: `{table.version}`.",
+        table.written,
         "",
-        *_table(contract),
+        *_described(table.columns, table.row_rules),
     ]
-    if stream.audits:
-        lines += ["| audit | if it fails | what must hold |", "| --- | --- | --- |"]
-        lines += [*(_audit(audit) for audit in stream.audits), ""]
-    for child in stream.children:
-        lines += _child(stream, child)
+    if table.audits:
+        lines += [*_table(AUDIT_HEADS, table.audits), ""]
+    for child in table.children:
+        lines += [f"### {child.name}", "", child.description, "", *_described(child.columns, child.row_rules)]
     return "\n".join(lines)
 
 
-def _child(stream: Stream, child: Children) -> list[str]:
-    key = _key(getattr(stream.write, "key_columns", ()))
-    return [
-        f"### {stream.source.name}.{stream.name}_{child.name}",
-        "",
-        f"{_sentence(child.contract)} The list `{child.raw_field}` of each record, by {key} and `position`.",
-        "",
-        *_table(compile_contract(child.contract)),
-    ]
-
-
-def _sentence(contract: type[Contract]) -> str:
-    return " ".join((inspect.getdoc(contract) or contract.__name__).partition("\n\n")[0].split())
-
-
-def _table(contract: CompiledContract) -> list[str]:
-    lines = [
-        "| column | type | missing | rules | holds |",
-        "| --- | --- | --- | --- | --- |",
-        *(_column(column) for column in contract.columns),
-        "",
-    ]
-    if contract.row_rules:
-        lines += ["Rules over whole rows:", "", *(f"- {_rule(rule)}" for rule in contract.row_rules), ""]
+def _described(columns: Iterable[Sequence[str]], row_rules: Sequence[str]) -> list[str]:
+    lines = [*_table(COLUMN_HEADS, columns), ""]
+    if row_rules:
+        lines += ["Rules over whole rows:", "", *(f"- {rule}" for rule in row_rules), ""]
     return lines
 
 
-def _column(column: ColumnRules) -> str:
+def _child(stream: Stream, child: Children) -> ChildDescription:
+    contract, key = compile_contract(child.contract), _key(getattr(stream.write, "key_columns", ()))
+    about = (inspect.getdoc(child.contract) or child.contract.__name__).partition("\n\n")[0]
+    return ChildDescription(
+        name=f"{stream.source.name}.{stream.name}_{child.name}",
+        description=f"{' '.join(about.split())} The list `{child.raw_field}` of each record, by {key} and `position`.",
+        columns=tuple(_column(column) for column in contract.columns),
+        row_rules=tuple(_rule(rule) for rule in contract.row_rules),
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [_line(heads), _line(["---"] * len(heads)), *(_line(row) for row in rows)]
+
+
+def _column(column: ColumnRules) -> tuple[str, ...]:
     missing = {
         Severity.QUARANTINE: "quarantine",
         Severity.WARN: "warn",
@@ -98,19 +160,16 @@ def _column(column: ColumnRules) -> str:
     holds = column.description
     if column.notes.personal:
         holds = f"{holds} (personal: {column.notes.personal.value})".strip()
-    cells = (f"`{column.name}`", _type(column.type), missing, "; ".join(rules), holds)
-    return _line(cells)
+    return (f"`{column.name}`", _type(column.type), missing, "; ".join(rules), holds)
 
 
 def _rule(rule: Rule) -> str:
     return rule.reason if rule.severity is Severity.QUARANTINE else f"warn: {rule.reason}"
 
 
-def _audit(audit: Audit) -> str:
+def _audit(audit: Audit) -> tuple[str, ...]:
     consequence = "withhold" if audit.withholds else "warn"
-    return _line(
-        (f"`{audit.check_name}`", "-" if isinstance(audit, Freshness) else consequence, audit.description)
-    )
+    return (f"`{audit.check_name}`", "-" if isinstance(audit, Freshness) else consequence, audit.description)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -156,6 +157,8 @@ def test_the_daily_look_reports_the_day_and_what_is_late(
     assert materialization.asset_key == dg.AssetKey(["reports", "data_quality"])
     metadata = materialization.materialization.metadata
     assert metadata["withheld"].value == 1
+    page = Path(str(metadata["report"].value)).read_text(encoding="utf-8")
+    assert f'id="d-shop-order_lines-{BAD}"' in page
     summary = str(metadata["summary"].value)
     assert "- shop/order_lines: withheld, 60 rows" in summary
     assert f"  {CHECK}: 100.0% of description missing" in summary

@@ -26,6 +26,7 @@ from etl_assets.streams.discovery import discover_streams
 from etl_assets_tests.integration.commands import Finished, run_process
 from etl_assets_tests.integration.conftest import Etl
 from etl_assets_tests.integration.warehouses import NOT_CONSERVED, select
+from etl_assets_tests.report.planted import Page
 
 DAYS = 6
 COMMAND = ("demo", "--days", str(DAYS), "--json")
@@ -83,6 +84,14 @@ def test_every_stream_is_published(demo: Demo) -> None:
     assert (found["gaps"], found["problem"]) == ([], None)
     assert [mart["dates_rebuilt"] for mart in found["marts"]] == [DAYS]
     assert select(demo.warehouse, NOT_CONSERVED) == []
+
+
+def test_the_report_tells_of_the_days(demo: Demo) -> None:
+    page = Page.of((demo.folder / "report.html").read_text(encoding="utf-8"))
+    published = sum(demo.done.published(stream) for stream in discover_streams())
+    assert page.cells["p"] + page.cells["w"] == published
+    assert page.cells["l"] == DAYS - 1, "of customers, as the API shows the present alone"
+    assert set(page.cells) <= {"p", "w", "l"}
 
 
 def test_exchange_rates_are_those_of_the_files(demo: Demo) -> None:

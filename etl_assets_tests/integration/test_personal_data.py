@@ -21,6 +21,8 @@ from etl_assets.cli.backfill import run_backfill
 from etl_assets.cli.results import print_result
 from etl_assets.cli.terminal import make_console
 from etl_assets.landing.store import Landing
+from etl_assets.report.making import FILE_NAME, make_report
+from etl_assets.report.reading import Period
 from etl_assets.settings import Settings
 from etl_assets.streams import parse
 from etl_assets.streams.base import (
@@ -156,6 +158,9 @@ def test_no_clear_value_leaves_landing(
         os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1"
         result = run_backfill(settings, catalogue, [STUMBLING, VISITS], DAYS)
         print_result(make_console(), result)
+        make_report(
+            settings, [STUMBLING, VISITS], [], settings.data_dir / FILE_NAME, Period(DAYS[0], DAYS[-1])
+        )
     captured = capfd.readouterr()
     said = "\n".join([captured.out, captured.err, caplog.text, repr(result), json.dumps(result.as_json())])
 
@@ -167,6 +172,8 @@ def test_no_clear_value_leaves_landing(
         if NICKNAME.encode() in text:
             assert place.endswith((".parquet", "warehouse.duckdb", "crm.people", "etl.quarantine")), place
 
+    report = haystacks[str(settings.data_dir / FILE_NAME)].decode()
+    assert "age must be at least" in report, "the reasons are there, and no values"
     assert all(value.encode() in landed(settings, STUMBLING) for value in CLEAR), "it was all there"
     assert "ValueError at test_personal_data.py" in said
     assert any(place.endswith(".db") for place in haystacks), "Dagster's own records are looked at as well"
