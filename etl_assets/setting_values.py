@@ -7,7 +7,12 @@ read how (`settings`).
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_MEMORY = re.compile(r"^\d+(\.\d+)?\s*([KMGT]i?)?B$", re.IGNORECASE)
 
 
 def positive(text: str) -> int:
@@ -43,11 +48,39 @@ def seconds(text: str) -> float:
     return number
 
 
+def rate(text: str) -> float:
+    """Read a number of requests a second."""
+    problem = "must be a number of requests a second from 0.001 to 100000"
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if not 0.001 <= number <= 100_000:
+        raise ValueError(problem)
+    return number
+
+
 def log_format(text: str) -> str:
     """Read how log lines look."""
     if text not in ("console", "json"):
         raise ValueError("must be console or json")
     return text
+
+
+def memory_limit(text: str) -> str:
+    """Read an amount of memory, as DuckDB spells it."""
+    if not _MEMORY.match(text):
+        raise ValueError("must look like 1GB or 512MiB")
+    return text
+
+
+def is_http_on_loopback(url: str) -> bool:
+    """Whether a text is the HTTP address of this very machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS
+    except ValueError:
+        return False
 
 
 def http_address(text: str) -> str:

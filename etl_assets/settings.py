@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from etl_assets import setting_values
 from etl_assets.failures import ConfigurationError
@@ -21,7 +20,6 @@ from etl_assets.failures import ConfigurationError
 DEMO_TOKEN = "demo-token"
 """Opens the demo source on loopback, nothing else."""
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 PSEUDONYM_KEY_VARIABLE = "ETL_PSEUDONYM_KEY"
 SHORTEST_PSEUDONYM_KEY = 16
 """Characters; what `secrets.token_hex(32)` gives has 64."""
@@ -71,6 +69,7 @@ class SourceSettings:
         state_path: File that tells people how the source is doing; None to keep none.
         secrets: Further secrets by the end of their variable's name, such as `PASSWORD`.
         identifiers: File of identifiers to use instead of the one that a stream of documents names.
+        rate: Requests a second in the long run, instead of those that an API's source declares.
     """
 
     url: str = field(repr=False)
@@ -80,6 +79,7 @@ class SourceSettings:
     state_path: Path | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     identifiers: Path | None = None
+    rate: float | None = None
 
     def secret(self, suffix: str) -> Secret | None:
         """Look up a further secret by the end of its variable's name, such as `PASSWORD`; None where it is unset."""
@@ -128,6 +128,23 @@ VARIABLES: tuple[Variable, ...] = (
         f"sqlite:///{DATA_DIR}/demo/erp.db",
         "Database of the ERP, as SQLAlchemy spells addresses; unless set, the demo's own",
     ),
+    Variable("ETL_EIDC_URL", "https://catalogue.ceh.ac.uk", "Address of the EIDC's catalogue"),
+    Variable(
+        "ETL_EIDC_RATE",
+        "1",
+        "Requests a second to the EIDC's catalogue, in the long run",
+        setting_values.rate,
+    ),
+    Variable(
+        "ETL_EIDC_IDENTIFIERS",
+        None,
+        "List of the EIDC datasets to ask for, one identifier a line; unless set, the project's own",
+    ),
+    Variable(
+        "ETL_EMBED_MODEL",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "Model that texts are embedded with: a folder, or a name that sentence-transformers looks up",
+    ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
     Variable(
         "ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", setting_values.positive
@@ -158,7 +175,10 @@ VARIABLES: tuple[Variable, ...] = (
         setting_values.seconds,
     ),
     Variable(
-        "ETL_MEMORY_LIMIT", "1GB", "Memory that DuckDB may use before it spills to disk, as DuckDB spells it"
+        "ETL_MEMORY_LIMIT",
+        "1GB",
+        "Memory that DuckDB may use before it spills to disk, as DuckDB spells it",
+        setting_values.memory_limit,
     ),
     Variable(
         "ETL_STAGING_PROCESSES",
@@ -192,7 +212,6 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
-_MEMORY = re.compile(r"^\d+(\.\d+)?\s*([KMGT]i?)?B$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +233,7 @@ class Settings:
         pseudonym_key: Key that personal columns are hashed with, if one is set.
         ui_url: Address of Dagster's UI, without a trailing slash.
         alerts_file: File that says who is told of what, if there is one.
+        embed_model: Name or folder of the model that texts are embedded with.
         environment: Where the settings of single sources are looked up.
     """
 
@@ -231,6 +251,7 @@ class Settings:
     pseudonym_key: Secret | None
     ui_url: str
     alerts_file: Path | None
+    embed_model: str
     environment: Mapping[str, str] = field(repr=False)
 
     @property
@@ -260,7 +281,7 @@ class Settings:
 
     def is_on_loopback(self, source: str) -> bool:
         """Whether a source is an HTTP API on this machine, as the demo's is; false where no address is set."""
-        return _is_http_on_loopback(_read(self.environment, f"ETL_{source.upper()}_URL") or "")
+        return setting_values.is_http_on_loopback(_read(self.environment, f"ETL_{source.upper()}_URL") or "")
 
     def with_address(self, source: str, url: str) -> Settings:
         """Give the same settings, with another address for one source."""
@@ -272,8 +293,11 @@ class Settings:
         Args:
             name: The source's name, lower case.
         """
-        variable = f"ETL_{name.upper()}_URL"
-        return variable in _BY_NAME and not self.environment.get(variable, "").strip()
+        variable = _BY_NAME.get(f"ETL_{name.upper()}_URL")
+        if variable is None or self.environment.get(variable.name, "").strip():
+            return False
+        default = variable.default or ""
+        return DATA_DIR in default or setting_values.is_http_on_loopback(default)
 
     def source(self, name: str) -> SourceSettings:
         """Look up where a source is and how to open it: `ETL_<NAME>_URL`, `ETL_<NAME>_TOKEN` and further secrets.
@@ -291,13 +315,13 @@ class Settings:
         if not url:
             raise ConfigurationError(f"{url_name} is not set", hint=f"set it to the address of source {name}")
         token = _read(self.environment, token_name)
-        if token is None and _is_http_on_loopback(url):
+        if token is None and setting_values.is_http_on_loopback(url):
             token = DEMO_TOKEN
         values = {
             suffix: _read(self.environment, f"ETL_{name.upper()}_{suffix}") for suffix in FURTHER_SECRETS
         }
-        identifiers_name = f"ETL_{name.upper()}_IDENTIFIERS"
-        identifiers = _read(self.environment, identifiers_name)
+        list_name, rate_name = f"ETL_{name.upper()}_IDENTIFIERS", f"ETL_{name.upper()}_RATE"
+        identifiers, rate = _read(self.environment, list_name), _read(self.environment, rate_name)
         return SourceSettings(
             url=url.rstrip("/") if url.startswith(("http://", "https://")) else url,
             token=Secret(token) if token else None,
@@ -305,16 +329,9 @@ class Settings:
             token_variable=token_name,
             state_path=self.state_dir / f"{name}.json",
             secrets={suffix: Secret(value) for suffix, value in values.items() if value},
-            identifiers=_folder(identifiers_name, identifiers) if identifiers else None,
+            identifiers=_folder(list_name, identifiers) if identifiers else None,
+            rate=_parsed(self.environment, rate_name, setting_values.rate) if rate else None,
         )
-
-
-def _is_http_on_loopback(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK_HOSTS
-    except ValueError:
-        return False
 
 
 def _read(environment: Mapping[str, str], name: str) -> str | None:
@@ -323,10 +340,10 @@ def _read(environment: Mapping[str, str], name: str) -> str | None:
     return environment.get(name, "").strip() or (variable.default if variable else None)
 
 
-def _parsed(environment: Mapping[str, str], name: str) -> Any:
+def _parsed(environment: Mapping[str, str], name: str, parse: Callable[[str], Any] | None = None) -> Any:
     text = _read(environment, name)
     try:
-        return _BY_NAME[name].parse(text or "")
+        return (parse or _BY_NAME[name].parse)(text or "")
     except ValueError as error:
         reason = "must be a day, YYYY-MM-DD" if name == "ETL_START_DATE" else str(error)
         raise ConfigurationError(f"{name}={text!r} cannot be used: {reason}") from None
@@ -335,11 +352,8 @@ def _parsed(environment: Mapping[str, str], name: str) -> Any:
 def _pseudonym_key(environment: Mapping[str, str]) -> Secret | None:
     key = _read(environment, PSEUDONYM_KEY_VARIABLE)
     if key is not None and len(key) < SHORTEST_PSEUDONYM_KEY:
-        raise ConfigurationError(
-            f"{PSEUDONYM_KEY_VARIABLE} cannot be used: "
-            f"must have at least {SHORTEST_PSEUDONYM_KEY} characters",
-            hint=MAKE_A_KEY,
-        )
+        reason = f"must have at least {SHORTEST_PSEUDONYM_KEY} characters"
+        raise ConfigurationError(f"{PSEUDONYM_KEY_VARIABLE} cannot be used: {reason}", hint=MAKE_A_KEY)
     return None if key is None else Secret(key)
 
 
@@ -362,11 +376,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     environment = dict(os.environ if environment is None else environment)
     data_dir = _folder("ETL_DATA_DIR", str(_parsed(environment, "ETL_DATA_DIR")))
     home = environment.get("DAGSTER_HOME", "").strip()
-    memory_limit = str(_parsed(environment, "ETL_MEMORY_LIMIT"))
-    if not _MEMORY.match(memory_limit):
-        raise ConfigurationError(
-            f"ETL_MEMORY_LIMIT={memory_limit!r} cannot be used: must look like 1GB or 512MiB"
-        )
+    _parsed(environment, "ETL_EIDC_RATE")  # used by its source alone, but told of at once
     alerts_file = _read(environment, ALERTS_FILE_VARIABLE)
     return Settings(
         data_dir=data_dir,
@@ -378,10 +388,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         lock_timeout=_parsed(environment, "ETL_LOCK_TIMEOUT"),
         step_retries=_parsed(environment, "ETL_STEP_RETRIES"),
         step_retry_delay=_parsed(environment, "ETL_STEP_RETRY_DELAY"),
-        memory_limit=memory_limit,
+        memory_limit=_parsed(environment, "ETL_MEMORY_LIMIT"),
         staging_processes=_parsed(environment, "ETL_STAGING_PROCESSES"),
         pseudonym_key=_pseudonym_key(environment),
         ui_url=_parsed(environment, "ETL_UI_URL"),
         alerts_file=_folder(ALERTS_FILE_VARIABLE, alerts_file) if alerts_file else None,
+        embed_model=_parsed(environment, "ETL_EMBED_MODEL"),
         environment=environment,
     )

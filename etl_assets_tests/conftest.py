@@ -5,9 +5,13 @@ What belongs here: what more than one room's tests need. What does not: fixtures
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,37 @@ from etl_assets.settings import Settings, load_settings
 
 PROJECT = Path(__file__).parents[1]
 REAL_DATA = PROJECT.parent / "shared" / "data" / "online_retail" / "by-day.tar.gz"
+
+NOBODY = "http://127.0.0.1:9"
+"""An address of this machine at which nobody listens."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_strangers() -> Iterator[None]:
+    """Let no test ask a server that is not on this machine, such as the public catalogue whose address is a default."""
+    look_up = socket.getaddrinfo
+
+    def look_up_own(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host not in (None, "", "localhost") and not _is_own(host):
+            raise socket.gaierror(socket.EAI_NONAME, f"a test asks for {host}")
+        return look_up(host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up_own)
+        yield
+
+
+def _is_own(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    for spelled in (str, _whole_address):
+        with suppress(ValueError, OSError):
+            return ipaddress.ip_address(spelled(name)).is_loopback
+    return False
+
+
+def _whole_address(name: str) -> str:
+    """Spell an address that is written short, such as 127.1."""
+    return socket.inet_ntoa(socket.inet_aton(name))
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +87,11 @@ def environment_of(tmp_path: Path) -> Callable[..., dict[str, str]]:
             "ETL_DATA_DIR": str(tmp_path / folder),
             "ETL_STEP_RETRY_DELAY": "0.1",
             "ETL_LOCK_TIMEOUT": "60",
+            "ETL_EIDC_RATE": "10000",
         }
         if source is not None:
             variables |= {"ETL_SHOP_URL": source.url, "ETL_SHOP_TOKEN": source.token}
+        variables["ETL_EIDC_URL"] = source.url if source is not None else NOBODY
         return variables | more
 
     return make

@@ -68,6 +68,7 @@ BAD_VALUES = [
         ("ETL_START_DATE", value, "must be a day")
         for value in ("soon", "2025-13-01", "2025-02-30", "1.1.2025")
     ),
+    *(("ETL_EIDC_RATE", value, "requests a second") for value in ("0", "-1", "nan", "inf", "fast")),
     *(("ETL_PARTITIONS_PER_RUN", value, "") for value in ("0", "-1", "1.5", "many")),
     *(("ETL_LOG_FORMAT", value, "must be console or json") for value in ("xml", "JSON", "Console")),
     ("ETL_LOG_LEVEL", "loud", "must be DEBUG, INFO, WARNING or ERROR"),
@@ -107,6 +108,9 @@ def test_every_variable_with_a_rule_has_a_bad_value_above() -> None:
         "ETL_SHOP_TOKEN",
         "ETL_FINANCE_URL",
         "ETL_ERP_URL",
+        "ETL_EIDC_URL",
+        "ETL_EIDC_IDENTIFIERS",
+        "ETL_EMBED_MODEL",
         "ETL_PSEUDONYM_KEY",
         "ETL_ALERTS_FILE",
         "ETL_SLACK_WEBHOOK_URL",
@@ -178,6 +182,21 @@ def test_an_address_that_is_set_is_not_the_demos(name: str, address: str) -> Non
     assert not settings.has_demo_address(name)
     assert settings.source(name).url == address
     assert not load_settings({}).has_demo_address("bank")
+
+
+def test_a_public_default_address_is_not_the_demos() -> None:
+    settings = load_settings({})
+    assert settings.source("eidc").url == "https://catalogue.ceh.ac.uk"
+    assert not settings.has_demo_address("eidc")
+    assert not settings.is_on_loopback("eidc")
+
+
+def test_the_rate_of_a_source() -> None:
+    settings = load_settings({"ETL_EIDC_RATE": "0.5", "ETL_BANK_RATE": "20", "ETL_BANK_URL": "https://bank"})
+    assert (settings.source("eidc").rate, settings.source("bank").rate) == (0.5, 20)
+    assert (load_settings({}).source("eidc").rate, load_settings({}).source("shop").rate) == (1, None)
+    with pytest.raises(ConfigurationError, match="ETL_BANK_RATE='x' cannot be used: must be a number"):
+        load_settings({"ETL_BANK_RATE": "x", "ETL_BANK_URL": "https://bank"}).source("bank")
 
 
 def test_source_without_an_address() -> None:

@@ -23,6 +23,7 @@ RAW, CSV, STAGED, TABLE = ["json"], ["csv"], ["pandas", "parquet"], ["duckdb", "
 CHECKS = ["conservation", "contract"]
 
 STREAMS = {
+    "eidc/datasets": "team:research",
     "erp/stock_levels": "team:logistics",
     "finance/fx_rates": "team:finance",
     "shop/customers": "team:sales",
@@ -33,6 +34,7 @@ STREAMS = {
 """Streams and their owners."""
 
 AUDITS = {
+    "eidc/datasets": ["foreign_key__relationships__target_id"],
     "shop/order_lines": [
         "agreement__orders",
         "categories__country",
@@ -57,7 +59,7 @@ AUDITS = {
 }
 """Audits of streams, as checks of their tables."""
 
-MART = "marts/daily_sales"
+MART, EMBEDDINGS = "marts/daily_sales", "embeddings/eidc/datasets"
 REPORT = "reports/data_quality"
 ASSETS = {
     f"{layer}/{stream}": (stream.partition("/")[0], kinds, checks)
@@ -67,15 +69,20 @@ ASSETS = {
         ("staged", STAGED, CHECKS),
         ("warehouse", TABLE, sorted([*CHECKS, *AUDITS.get(stream, [])])),
     )
-} | {MART: ("marts", ["duckdb", "sql"], []), REPORT: ("reports", ["duckdb", "markdown"], [])}
+} | {
+    MART: ("marts", ["duckdb", "sql"], []),
+    EMBEDDINGS: ("embeddings", ["duckdb", "huggingface"], []),
+    REPORT: ("reports", ["duckdb", "markdown"], []),
+}
 OWNERS = {
     f"{layer}/{stream}": owner
     for stream, owner in STREAMS.items()
     for layer in ("raw", "staged", "warehouse")
-} | {MART: "team:sales", REPORT: "team:data"}
+} | {MART: "team:sales", EMBEDDINGS: "team:research", REPORT: "team:data"}
 TABLES = {
     **{f"warehouse/{stream}": f"warehouse.{stream.replace('/', '.')}" for stream in STREAMS},
-    "marts/daily_sales": "warehouse.marts.daily_sales",
+    MART: "warehouse.marts.daily_sales",
+    EMBEDDINGS: "warehouse.eidc.datasets_embeddings",
 }
 
 LOAD_DEFINITIONS = """
@@ -129,14 +136,15 @@ def test_lineage(definitions: dg.Definitions) -> None:
         chains[f"staged/{stream}"] = [f"raw/{stream}"]
         chains[f"warehouse/{stream}"] = [f"staged/{stream}"]
     tables = [f"warehouse/{stream}" for stream in STREAMS]
-    assert parents == chains | {MART: ["warehouse/shop/order_lines"], REPORT: tables}
+    derived = {MART: ["warehouse/shop/order_lines"], EMBEDDINGS: ["warehouse/eidc/datasets"], REPORT: tables}
+    assert parents == chains | derived
 
 
 def test_partitions_and_backfill_policy(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
-        if key.path[0] == "marts":
+        if key.path[0] in ("marts", "embeddings"):
             assert node.partitions_def is None
             continue
         assert isinstance(node.partitions_def, dg.DailyPartitionsDefinition)

@@ -19,7 +19,7 @@ from etl_assets.alerts.rules import Rules
 from etl_assets.alerts.story import notice_of, summary_line
 
 SINGLE_MESSAGES = 3
-"""More things to tell at once than these become one message."""
+"""More things that are wrong, told at once, become one message; news, such as summaries for each owner, do not."""
 DIGEST_ENTRIES = 15
 FLOOD_WINDOW = timedelta(minutes=10)
 MESSAGES_PER_WINDOW = 4
@@ -145,7 +145,8 @@ def _write(
     if left <= 0:
         return (), 0
     # Only what is shown in full is read in full.
-    single = len(tales) <= min(SINGLE_MESSAGES, left)
+    wrong = sum(tale.status != "news" for tale in tales)
+    single = wrong <= SINGLE_MESSAGES and len(tales) <= left
     shown = tales if single else sorted(tales, key=lambda tale: -tale.problem.severity.rank)[:DIGEST_ENTRIES]
     full = {tale.problem.id: replace(tale, problem=with_conditions(outbox, tale.problem)) for tale in shown}
     if single:

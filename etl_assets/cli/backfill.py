@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from etl_assets.cli.backfill_days import Part
+    from etl_assets.cli.embeddings import EmbeddingRow
+    from etl_assets.cli.harvests import DayHarvest
     from etl_assets.cli.progress import CollectingReporter
     from etl_assets.cli.results import BackfillResult, MartResultRow
     from etl_assets.orchestration.backfill import RunResult
@@ -26,6 +29,16 @@ if TYPE_CHECKING:
     from etl_assets.streams.discovery import StreamCatalogue
     from etl_assets.warehouse.failed_items import Retry
     from etl_assets.warehouse.status import SequenceGap
+
+
+@dataclass(slots=True)
+class _Done:
+    """Runs that loaded days, those that made something of them, and what became of that."""
+
+    loads: list[RunResult]
+    derived: list[RunResult] = field(default_factory=list)
+    marts: list[MartResultRow] = field(default_factory=list)
+    embeddings: list[EmbeddingRow] = field(default_factory=list)
 
 
 def backfill(
@@ -159,7 +172,7 @@ def run_backfill(
     marts = [mart for mart in discover_marts() if {stream.id for stream in streams} & set(mart.reads)]
     reporter = make_reporter(console, plan.days, quiet=quiet)
     try:
-        runs, mart_rows = _execute(
+        done = _execute(
             settings,
             catalogue,
             plan.parts,
@@ -174,16 +187,18 @@ def run_backfill(
         )
     finally:
         reporter.close()
-    loads = runs[: len(runs) - 1] if marts else runs
     gaps, unread = _gaps(settings, streams)
+    harvests, unread_documents = _harvests(settings, reporter)
     return BackfillResult(
         streams=total(list(reporter.outcomes.values()), [stream.id for stream in streams]),
-        marts=mart_rows,
-        run_ids=[run.run_id for run in runs],
+        marts=done.marts,
+        embeddings=done.embeddings,
+        run_ids=[run.run_id for run in (*done.loads, *done.derived)],
         seconds=time.monotonic() - started,
-        problem=_unexplained(loads, reporter) or unread,
+        problem=_unexplained(done.loads, reporter) or unread or unread_documents,
         notes=plan.notes,
         gaps=gaps,
+        harvests=harvests,
     )
 
 
@@ -217,18 +232,22 @@ def _execute(
     marts: Sequence[Any],
     reporter: CollectingReporter,
     options: dict[str, Any],
-) -> tuple[list[RunResult], list[MartResultRow]]:
+) -> _Done:
     # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
     from etl_assets.orchestration.instance import opened_instance
 
     with opened_instance(settings) as instance:
         from etl_assets.build import build_definitions
+        from etl_assets.cli.embeddings import make_embeddings
+        from etl_assets.observability.progress import CompositeReporter, LogReporter
         from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
         from etl_assets.orchestration.dead_runs import end_dead_runs
         from etl_assets.resources.progress import PROGRESS, progress_resource
 
         definitions = build_definitions(
-            settings, streams=catalogue, resources={PROGRESS: progress_resource(reporter)}
+            settings,
+            streams=catalogue,
+            resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
         )
         _check_warehouse(settings)
         end_dead_runs(instance)
@@ -237,10 +256,16 @@ def _execute(
             for part in parts
             for days in runs_of(part.days, settings.partitions_per_run)
         ]
-        if not marts:
-            return runs, []
-        run = rebuild_marts(definitions, instance, marts)
-        return [*runs, run], [mart_row(mart.name, run) for mart in marts]
+        done = _Done(runs)
+        if marts:
+            run = rebuild_marts(definitions, instance, marts)
+            done.derived.append(run)
+            done.marts += [mart_row(mart.name, run) for mart in marts]
+        streams = list({stream.id: stream for part in parts for stream in part.streams}.values())
+        embedding, rows = make_embeddings(definitions, instance, streams)
+        done.derived += [embedding] if embedding is not None else []
+        done.embeddings += rows
+        return done
 
 
 def _adjusted(settings: Settings, days: Sequence[date], console: Any, *, quiet: bool) -> Settings:
@@ -316,6 +341,17 @@ def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceG
     try:
         with warehouse.read("look for missing changes") as connection:
             return open_gaps(connection, feeds), ""
+    except EtlError as error:  # the days are loaded; that must be told all the same
+        return [], str(error)
+
+
+def _harvests(settings: Settings, reporter: CollectingReporter) -> tuple[list[DayHarvest], str]:
+    """Look up what became of documents; gives the error instead where that cannot be read."""
+    from etl_assets.cli.harvests import harvests_of
+    from etl_assets.failures import EtlError
+
+    try:
+        return harvests_of(settings, reporter.outcomes.values()), ""
     except EtlError as error:  # the days are loaded; that must be told all the same
         return [], str(error)
 

@@ -7,7 +7,6 @@ not: anything that a real user's load would not do as well.
 from __future__ import annotations
 
 import json
-import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +37,7 @@ def demo(
     from etl_assets.cli.backfill import run_backfill
     from etl_assets.cli.days import days_between, last_full_day
     from etl_assets.cli.deliveries import demo_deliveries
+    from etl_assets.cli.demo_source import point_at_datasets, point_at_shop
     from etl_assets.cli.results import print_result
     from etl_assets.cli.terminal import make_console
     from etl_assets.demo.server import spawn_source
@@ -51,7 +51,8 @@ def demo(
     # The shop as of the end of the last day: loading again finds the same, at whatever hour.
     midnight = f"{last + timedelta(days=1)}T00:00:00Z"
     with spawn_source(token=DEMO_TOKEN, now=midnight) as source:
-        os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
+        point_at_shop(source)
+        point_at_datasets(source)
         settings = load_settings()
         demo_deliveries(settings).deliver(span)
         if not as_json:

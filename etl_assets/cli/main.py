@@ -24,6 +24,7 @@ from etl_assets.cli.reconcile import reconcile
 from etl_assets.cli.report import report
 from etl_assets.cli.retry_failed import retry_failed
 from etl_assets.cli.rollback import rollback
+from etl_assets.cli.search import search
 from etl_assets.cli.source import source
 from etl_assets.cli.status import status
 from etl_assets.cli.ui import ui
@@ -86,6 +87,7 @@ for command in (
     rollback,
     status,
     query,
+    search,
     report,
     dictionary,
     doctor,

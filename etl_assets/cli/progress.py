@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from rich.progress import (
 )
 
 from etl_assets.observability.progress import SilentReporter
-from etl_assets.outcomes import PartitionOutcome, Status
+from etl_assets.outcomes import PartitionOutcome
 
 PLAIN_SECONDS = 2.0
 """How often plain output says where it is."""
@@ -35,19 +34,27 @@ class CollectingReporter(SilentReporter):
         self.outcomes: dict[tuple[str, str], PartitionOutcome] = {}
         self._told: set[str] = set()
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
         """See `ProgressReporter`."""
-        self.outcomes[outcome.stream, outcome.partition.isoformat()] = outcome
+        if outcome is not None:
+            self.outcomes[work, item] = outcome
+
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
+        """See `ProgressReporter`."""
+        if outcome is not None:
+            self.outcomes[work, item] = outcome
 
     def close(self) -> None:
         """Stop drawing."""
 
-    def _news(self, outcome: PartitionOutcome) -> str | None:
-        """Say what went wrong with a partition, once per cause: the result table counts the days."""
-        if outcome.status.is_published or outcome.status is Status.DONE or outcome.message in self._told:
+    def _news(self, work: str, item: str, message: str, outcome: PartitionOutcome | None) -> str | None:
+        """Say what went wrong with an item, once per cause: the result counts them all."""
+        if message in self._told:
             return None
-        self._told.add(outcome.message)
-        return f"{outcome.stream} {outcome.partition} {outcome.status}: {outcome.message}"
+        self._told.add(message)
+        return f"{work} {item} {outcome.status if outcome else 'failed'}: {message}"
 
 
 class BarReporter(CollectingReporter):
@@ -74,37 +81,56 @@ class BarReporter(CollectingReporter):
         )
         self._progress.start()
 
-    def start(self, stream: str, stages: Sequence[str], total: int) -> None:
+    def start(self, work: str, stages: Sequence[str], total: int) -> None:
         """See `ProgressReporter`."""
         for stage in stages:
-            if (stream, stage) not in self._bars:
+            if (work, stage) not in self._bars:
                 bar = self._progress.add_task(
-                    f"{stream} [dim]{stage}[/dim]", total=self._totals.get(stream, total)
+                    f"{work} [dim]{stage}[/dim]", total=self._totals.get(work, total)
                 )
-                self._bars[stream, stage] = bar
+                self._bars[work, stage] = bar
 
-    def stage_done(self, stream: str, partition: str, stage: str) -> None:
+    def item_stage(self, work: str, item: str, stage: str) -> None:
         """See `ProgressReporter`."""
-        self._advance(stream, stage, partition)
+        self._advance(work, stage, item)
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
         """See `ProgressReporter`."""
-        super().partition_done(outcome)
-        self._advance(outcome.stream, "commit", outcome.partition.isoformat())
-        if news := self._news(outcome):
+        super().item_done(work, item, outcome)
+        self._advance(work, "commit", item)
+
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
+        """See `ProgressReporter`."""
+        super().item_failed(work, item, message, outcome)
+        # A day that failed has come to its end as well; documents and texts have one stage, which is over for them.
+        for stage in ["commit"] if outcome is not None else self._stages_of(work):
+            self._advance(work, stage, item)
+        if news := self._news(work, item, message, outcome):
             self._progress.console.print(news, markup=False, highlight=False, soft_wrap=True)
+
+    def end(self, work: str) -> None:
+        """See `ProgressReporter`: only the bars of streams stay, which several runs of a command fill."""
+        with self._lock:
+            for key in [key for key in self._bars if key[0] == work and work not in self._totals]:
+                self._progress.remove_task(self._bars.pop(key))
 
     def close(self) -> None:
         """See `CollectingReporter`."""
         self._progress.stop()
 
-    def _advance(self, stream: str, stage: str, partition: str) -> None:
-        """Count a partition, once: a step that is repeated tells of some again."""
-        bar = self._bars.get((stream, stage))
-        if bar is not None:
-            with self._lock:
-                done = self._done.setdefault((stream, stage), set())
-                done.add(partition)
+    def _stages_of(self, work: str) -> list[str]:
+        with self._lock:
+            return [stage for of, stage in self._bars if of == work]
+
+    def _advance(self, work: str, stage: str, item: str) -> None:
+        """Count an item, once: a step that is repeated tells of some again."""
+        with self._lock:
+            bar = self._bars.get((work, stage))
+            if bar is not None:
+                done = self._done.setdefault((work, stage), set())
+                done.add(item)
                 self._progress.update(bar, completed=len(done))
 
 
@@ -120,26 +146,39 @@ class LineReporter(CollectingReporter):
         super().__init__()
         self._console = console
         self._totals = totals
-        self._done: dict[str, set[date]] = {}
+        self._done: dict[str, set[str]] = {}
+        self._counts: dict[str, int] = {}
         self._said_at = time.monotonic()
         self._lock = threading.Lock()
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def start(self, work: str, stages: Sequence[str], total: int) -> None:
         """See `ProgressReporter`."""
-        super().partition_done(outcome)
+        self._counts[work] = self._totals.get(work, total)
+
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
+        """See `ProgressReporter`."""
+        super().item_done(work, item, outcome)
+        self._tell(work, item, "days" if outcome else "done")
+
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
+        """See `ProgressReporter`."""
+        super().item_failed(work, item, message, outcome)
+        if news := self._news(work, item, message, outcome):
+            self._print(news)
+        self._tell(work, item, "days" if outcome else "done")
+
+    def _tell(self, work: str, item: str, unit: str) -> None:
         with self._lock:
-            days = self._done.setdefault(outcome.stream, set())
-            days.add(outcome.partition)
-            done = len(days)
-            due = time.monotonic() - self._said_at > PLAIN_SECONDS or done == self._totals.get(outcome.stream)
+            items = self._done.setdefault(work, set())
+            items.add(item)
+            done, total = len(items), self._counts.get(work, self._totals.get(work))
+            due = time.monotonic() - self._said_at > PLAIN_SECONDS or (done == total and work in self._totals)
             if due:
                 self._said_at = time.monotonic()
-        if news := self._news(outcome):
-            self._print(news)
         if due:
-            self._print(
-                f"{outcome.stream} {done}/{self._totals.get(outcome.stream, done)} days, now {outcome.partition}"
-            )
+            self._print(f"{work} {done}/{total or done} {unit}, now {item}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

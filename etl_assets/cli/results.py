@@ -13,7 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from etl_assets.cli.embeddings import EmbeddingRow, embedding_lines
 from etl_assets.cli.gaps import gap_as_json, gap_lines
+from etl_assets.cli.harvests import DayHarvest, harvest_lines
 from etl_assets.cli.schema_changes import ChangeRow, change_as_json, change_lines
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.warehouse.status import SequenceGap
@@ -83,6 +85,8 @@ class BackfillResult:
         seconds: Time from start to end.
         problem: What went wrong beyond single days, if anything did.
         notes: What was left out, and why; one line each.
+        harvests: What became of the documents of each day, where streams have documents.
+        embeddings: What became of the texts that rows are searched by.
         gaps: Changes that are missing from the change feeds among the streams; no error by themselves.
     """
 
@@ -93,6 +97,8 @@ class BackfillResult:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     gaps: Sequence[SequenceGap] = ()
+    harvests: Sequence[DayHarvest] = ()
+    embeddings: Sequence[EmbeddingRow] = ()
 
     @property
     def exit_code(self) -> int:
@@ -100,6 +106,7 @@ class BackfillResult:
         failed = (
             self.problem
             or any(row.failure for row in self.marts)
+            or any(row.failure for row in self.embeddings)
             or any(row.problems for row in self.streams)
         )
         return 1 if failed else 0
@@ -137,6 +144,8 @@ class BackfillResult:
                 }
                 for row in self.marts
             ],
+            "documents": [one.as_json() for one in self.harvests],
+            "embeddings": [row.as_json() for row in self.embeddings],
             "gaps": [gap_as_json(gap) for gap in self.gaps],
             "run_ids": self.run_ids,
             "seconds": round(self.seconds, 2),
@@ -179,6 +188,8 @@ def print_result(console: Console, result: BackfillResult) -> None:
         rows = (row.rows[name] for name in (*SHOWN_ROWS, *removing))
         table.add_row(row.stream, *(f"{number:,}" for number in (*days, *rows)))
     console.print(table)
+    for line in harvest_lines(result.harvests):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for row in result.streams:
         if failed := row.rows["failed_items"]:
             console.print(
@@ -187,6 +198,8 @@ def print_result(console: Console, result: BackfillResult) -> None:
     for mart in result.marts:
         text = mart.failure or f"{mart.dates:,} dates rebuilt, {mart.rows:,} rows in the table"
         console.print(f"marts/{mart.mart}: {text}", markup=False, highlight=False)
+    for line in embedding_lines(result.embeddings):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     _print_problems(console, result.streams)
     changes = [change for row in result.streams for change in row.schema_changes]
     for line in (*change_lines(changes), *gap_lines(result.gaps)):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from etl_assets.cli.embeddings import EmbeddingRow
     from etl_assets.cli.results import MartResultRow
     from etl_assets.pipeline.environment import Environment
     from etl_assets.pipeline.rollback import RollbackPlan, StreamStep
@@ -39,6 +40,7 @@ class RollbackResult:
         undo: The time right before it, to which another rollback can go.
         done: What was done to each stream that changed.
         marts: What became of the marts.
+        embeddings: What became of the texts that rows are searched by.
         notes: What else should be known; one line each.
     """
 
@@ -47,12 +49,14 @@ class RollbackResult:
     undo: str | None = None
     done: list[RolledBack] = field(default_factory=list)
     marts: list[MartResultRow] = field(default_factory=list)
+    embeddings: list[EmbeddingRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """0 unless a mart could not be rebuilt."""
-        return 1 if any(row.failure for row in self.marts) else 0
+        """0 unless a mart could not be rebuilt, or texts could not be embedded."""
+        failures = [*(row.failure for row in self.marts), *(row.failure for row in self.embeddings)]
+        return 1 if any(failures) else 0
 
     def as_json(self) -> dict[str, Any]:
         """Give everything as plain values."""
@@ -72,6 +76,7 @@ class RollbackResult:
                 }
                 for row in self.marts
             ],
+            "embeddings": [row.as_json() for row in self.embeddings],
             "notes": [*_notes(self.plan), *self.notes],
             "exit_code": self.exit_code,
         }
@@ -172,6 +177,7 @@ def _tell(
     run_id: str,
 ) -> None:
     from etl_assets.cli.backfill import mart_row
+    from etl_assets.cli.embeddings import make_embeddings
     from etl_assets.marts.catalogue import discover_marts
     from etl_assets.orchestration.instance import opened_instance
     from etl_assets.warehouse.past_loads import days_taken_out, rows_of_days
@@ -195,9 +201,11 @@ def _tell(
                 result.notes.append(
                     f"{stream.id}: Dagster's storage cannot forget partitions; they got a note"
                 )
+        definitions = build_definitions(settings, streams=catalogue)
         if marts and (plan.changing or _pending(environment, marts)):
-            run = rebuild_marts(build_definitions(settings, streams=catalogue), instance, marts)
+            run = rebuild_marts(definitions, instance, marts)
             result.marts = [mart_row(mart.name, run) for mart in marts]
+        _, result.embeddings = make_embeddings(definitions, instance, streams)
 
 
 def _pending(environment: Environment, marts: Sequence[Any]) -> bool:
@@ -271,6 +279,8 @@ def print_plan(console: Console, plan: RollbackPlan) -> None:
 
 def print_result(console: Console, result: RollbackResult) -> None:
     """Print what was done."""
+    from etl_assets.cli.embeddings import embedding_lines
+
     lines = [
         f"{done.stream}: {done.rows_before:,} rows before, {done.rows_after:,} now, "
         f"{len(done.touched_dates):,} business dates differ"
@@ -284,6 +294,7 @@ def print_result(console: Console, result: RollbackResult) -> None:
     ]
     for line in (
         *lines,
+        *embedding_lines(result.embeddings),
         *result.notes,
         f"done in run {result.run_id}; --to {result.undo} undoes it",
     ):

@@ -29,6 +29,13 @@ def source(
         Path | None,
         typer.Option(metavar="DIR", help="Serve the retail day files YYYY-MM-DD.csv of this folder."),
     ] = None,
+    documents: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Serve this folder's documents as the catalogue of datasets, <identifier>.json say.",
+        ),
+    ] = None,
     token: Annotated[
         str, typer.Option(envvar="ETL_SHOP_TOKEN", show_default=False, help="Bearer token to ask for.")
     ] = "demo-token",
@@ -71,11 +78,14 @@ def source(
 ) -> None:
     """Serve the demo shop's API until interrupted: retail day files with --data, else generated days.
 
+    Beside it, a catalogue of datasets: a folder's documents with --documents, else made-up ones.
+
     Meanwhile the demo's other systems deliver their days, too.
     """
     # Imported here so that the help of the other commands does not wait for a web server.
     from etl_assets.demo.app import create_app
     from etl_assets.demo.clock import Clock, parse_time
+    from etl_assets.demo.datasets import make_datasets
     from etl_assets.demo.faults import Faults
     from etl_assets.demo.server import address_of, listen, make_shop, serve
 
@@ -95,6 +105,7 @@ def source(
         )
         clock = Clock(fixed=parse_time(now, name="--now") if now else None)
         shop = make_shop(data, seed=seed, lines_per_day=lines_per_day)
+        datasets = make_datasets(documents, seed=seed)
         listener = listen(host, port)
     except (ConfigurationError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
@@ -102,11 +113,13 @@ def source(
         if deliver:
             stack.enter_context(_delivering(shop, clock, seed))
         typer.echo(
-            f"The shop listens on {address_of(listener)} and serves {shop.label}; stop it with Ctrl-C."
+            f"The shop listens on {address_of(listener)} and serves {shop.label}, and {datasets.label} below /id/; "
+            "stop it with Ctrl-C."
         )
         sys.stdout.flush()
         stop_with = sys.stdin.buffer if stop_with_input else None
-        serve(create_app(shop, token=token, clock=clock, faults=faults), listener, stop_with=stop_with)
+        app = create_app(shop, token=token, clock=clock, faults=faults, datasets=datasets)
+        serve(app, listener, stop_with=stop_with)
 
 
 def _delivering(shop: Shop, clock: Clock, seed: int) -> AbstractContextManager[None]:

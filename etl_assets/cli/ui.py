@@ -51,11 +51,14 @@ def ui(
     _warn_of_channels(settings)
     with _interrupted_by_signals(), ExitStack() as stack:
         if with_source and not os.environ.get("ETL_SHOP_URL"):
+            from etl_assets.cli.demo_source import point_at_datasets, point_at_shop
             from etl_assets.demo.server import spawn_source
             from etl_assets.settings import DEMO_TOKEN
 
             source = stack.enter_context(spawn_source(token=DEMO_TOKEN, deliver=True))
-            os.environ["ETL_SHOP_URL"], os.environ["ETL_SHOP_TOKEN"] = source.url, source.token
+            point_at_shop(source)
+            if not os.environ.get("ETL_EIDC_URL"):
+                point_at_datasets(source)
             typer.echo(f"demo shop on {source.url}")
         return _run_dagster(host, port)
 

@@ -8,8 +8,6 @@ running a server (see `server`).
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -22,8 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from etl_assets.demo.answers import answer
 from etl_assets.demo.clock import Clock, parse_time
 from etl_assets.demo.control import control_routes
+from etl_assets.demo.dataset_api import dataset_routes
+from etl_assets.demo.datasets import DatasetCatalogue, MadeUpDatasets
 from etl_assets.demo.faults import Decider, Faults
 from etl_assets.demo.middleware import Authorisation, FaultyConnection, Stats, error_response
 from etl_assets.demo.shop import DAY, FIRST_SECOND, LAST_SECOND, Record, Shop, ceil_seconds
@@ -35,7 +36,6 @@ TOTAL_HEADER = "X-Total-Count"
 LONGEST_COUNTED_WINDOW = 31 * DAY
 GREATEST_OFFSET = 10**15
 DRIFT_FIELD = "api_revision"
-GZIP_LEVEL = 1
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,9 +45,15 @@ class ParameterError(ValueError):
 
 
 def create_app(
-    shop: Shop, *, token: str, clock: Clock, faults: Faults, stats: Stats | None = None
+    shop: Shop,
+    *,
+    token: str,
+    clock: Clock,
+    faults: Faults,
+    stats: Stats | None = None,
+    datasets: DatasetCatalogue | None = None,
 ) -> Starlette:
-    """Put a shop behind its API.
+    """Put a shop, and a catalogue of datasets, behind their APIs.
 
     Args:
         shop: Where the records come from. It is asked from one thread only.
@@ -55,6 +61,7 @@ def create_app(
         clock: The shop's clock; may be changed while serving.
         faults: The faults; may be changed while serving.
         stats: Where requests are counted; a new one if not given.
+        datasets: The catalogue of datasets; made-up ones if not given.
     """
     api = _Api(shop, clock, faults)
     stats = stats if stats is not None else Stats()
@@ -65,6 +72,7 @@ def create_app(
         Route("/v1/orders", api.orders),
         Route("/v1/customers", api.customers),
         Route("/v1/products/changes", api.product_changes),
+        *dataset_routes(datasets if datasets is not None else MadeUpDatasets()),
         *control_routes(clock, faults, decider, stats),
     ]
     return Starlette(
@@ -104,7 +112,7 @@ class _Api:
         if self._drifts:
             data = orjson.dumps(self._drifted(orjson.loads(data)))
         body = b'{"data":' + data + b',"next_cursor":' + orjson.dumps(page.next_cursor) + b"}"
-        return _answer(request, body, headers)
+        return answer(request, body, headers)
 
     async def orders(self, request: Request) -> Response:
         start, end = _window(request, "updated_from", "updated_to")
@@ -117,13 +125,13 @@ class _Api:
         if page.has_more:
             url = request.url.include_query_params(page=number + 1, per_page=size)
             headers["Link"] = f'<{url}>; rel="next"'
-        return _answer(request, orjson.dumps(self._drifted(page.orders)), headers)
+        return answer(request, orjson.dumps(self._drifted(page.orders)), headers)
 
     async def customers(self, request: Request) -> Response:
         offset = _count(request, "offset", 0, GREATEST_OFFSET, least=0)
         limit = _count(request, "limit", 100, MOST_CUSTOMERS)
         page = await self._ask(self._shop.customers, offset, limit, self._now())
-        return _answer(request, orjson.dumps({"items": self._drifted(page.customers), "total": page.total}))
+        return answer(request, orjson.dumps({"items": self._drifted(page.customers), "total": page.total}))
 
     async def product_changes(self, request: Request) -> Response:
         start, end = _window(request, "from", "to", required=False)
@@ -134,7 +142,7 @@ class _Api:
         page = await self._ask(self._shop.product_changes, start, end, after, limit, self._now())
         changes = self._drifted(page.changes)
         body = {"changes": changes, "last_lsn": page.last_lsn, "has_more": page.has_more}
-        return _answer(request, orjson.dumps(body))
+        return answer(request, orjson.dumps(body))
 
     async def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(
@@ -160,30 +168,7 @@ class _Api:
 
 
 async def _health(request: Request) -> Response:
-    return _answer(request, b'{"status":"ok"}')
-
-
-def _answer(request: Request, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
-    headers = {**(headers or {}), "ETag": f'"{tag}"', "Vary": "Accept-Encoding"}
-    wanted = request.headers.get("if-none-match", "")
-    if wanted.strip() == "*" or tag in {
-        each.strip().removeprefix("W/").strip('"') for each in wanted.split(",")
-    }:
-        return Response(b"", 304, headers)
-    if _takes_gzip(request.headers.get("accept-encoding", "")):
-        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-        # The tag stands for the plain body; a compressed one is only weakly the same.
-        headers = {**headers, "Content-Encoding": "gzip", "ETag": f'W/"{tag}"'}
-    return Response(body, 200, headers, media_type="application/json")
-
-
-def _takes_gzip(accept: str) -> bool:
-    for offer in accept.split(","):
-        coding, _, weight = offer.partition(";")
-        if coding.strip().lower() == "gzip":
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+    return answer(request, b'{"status":"ok"}')
 
 
 def _window(request: Request, name_from: str, name_to: str, *, required: bool = True) -> tuple[int, int]:

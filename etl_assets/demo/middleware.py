@@ -20,6 +20,8 @@ from etl_assets.demo.faults import ERROR_STATUSES, Decider, Decision, Fate, Faul
 
 HEALTH = "/v1/health"
 CONTROL = "/_control/"
+OPEN_PATHS = (HEALTH, CONTROL, "/id/")
+"""Beginnings of paths that need no token."""
 CONNECTION = "etl_assets.connection"
 PROXY_PAGE = b"<!DOCTYPE html><html><head><title>Please wait</title></head><body>Please wait</body></html>"
 
@@ -58,14 +60,14 @@ def error_response(status: int, code: str, message: str, headers: dict[str, str]
 
 
 class Authorisation:
-    """Lets only requests with the bearer token through; health and control need none."""
+    """Lets only requests with the bearer token through; health, control and the catalogue of datasets need none."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != HEALTH and not scope["path"].startswith(CONTROL):
+        if scope["type"] == "http" and not scope["path"].startswith(OPEN_PATHS):
             given = Headers(scope=scope).get("authorization", "").encode("utf-8", "replace")
             if not hmac.compare_digest(given, self._expected):
                 answer = error_response(

@@ -30,6 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from etl_assets.demo.app import create_app
 from etl_assets.demo.clock import Clock
 from etl_assets.demo.control import SourceControl
+from etl_assets.demo.datasets import DatasetCatalogue
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.generator import GeneratedShop
 from etl_assets.demo.middleware import CONNECTION, Stats
@@ -144,6 +145,7 @@ def running_source(
     faults: Faults | None = None,
     seed: int = 0,
     lines_per_day: int | None = None,
+    datasets: DatasetCatalogue | None = None,
 ) -> Iterator[RunningSource]:
     """Run a source in a thread for the time of a ``with`` block.
 
@@ -157,6 +159,7 @@ def running_source(
         faults: The faults; none if not given.
         seed: Of the generated shop.
         lines_per_day: Of the generated shop.
+        datasets: The catalogue of datasets; made-up ones if not given.
 
     Raises:
         ConfigurationError: If the port is taken or the data cannot be used.
@@ -165,7 +168,9 @@ def running_source(
     source_clock, source_faults, stats = clock or Clock(), faults or Faults(), Stats()
     listener = listen(host, port)
     server = _make_server(
-        create_app(shop, token=token, clock=source_clock, faults=source_faults, stats=stats)
+        create_app(
+            shop, token=token, clock=source_clock, faults=source_faults, stats=stats, datasets=datasets
+        )
     )
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener]}, name="demo-source", daemon=True

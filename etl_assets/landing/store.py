@@ -182,6 +182,11 @@ class LandingWriter:
             self._abandon()
 
     @property
+    def day(self) -> date:
+        """The partition."""
+        return self._day
+
+    @property
     def pages(self) -> tuple[PageEntry, ...]:
         """The answers so far, those of an extraction that was cut short included."""
         return tuple(self._pages)

@@ -225,6 +225,7 @@ def _run(
             confirm_empty=config["confirm_empty"],
             confirm_audits=config["confirm_audits"],
             retry=to_retry(config, environment, stream, days),
+            progress=resources.progress,
         )
         fresh = list(
             run_partitions(pipeline, days, reporter=resources.progress, threads=stream.source.concurrency)

@@ -16,7 +16,7 @@ from dagster import DagsterInstance
 from etl_assets.marts.catalogue import Mart
 from etl_assets.orchestration.dead_runs import process_tags
 from etl_assets.orchestration.failed_items import RETRY_FAILED
-from etl_assets.orchestration.keys import FRESHNESS_CHECK, Layer, asset_key, mart_key
+from etl_assets.orchestration.keys import FRESHNESS_CHECK, Layer, asset_key, embeddings_key, mart_key
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.failed_items import Retry
 
@@ -90,6 +90,13 @@ def load_days(
 def rebuild_marts(definitions: dg.Definitions, instance: DagsterInstance, marts: Sequence[Mart]) -> RunResult:
     """Rebuild marts for the dates that loads touched, in one run."""
     return _execute(definitions, instance, [mart_key(mart.name) for mart in marts], {}, {})
+
+
+def embed_streams(
+    definitions: dg.Definitions, instance: DagsterInstance, streams: Sequence[Stream]
+) -> RunResult:
+    """Embed the new and changed texts of streams that declare some, in one run."""
+    return _execute(definitions, instance, [embeddings_key(stream) for stream in streams], {}, {})
 
 
 def _execute(

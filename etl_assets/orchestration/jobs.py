@@ -11,6 +11,7 @@ from etl_assets.orchestration.keys import (
     DAILY_TAG,
     DAILY_TAG_VALUE,
     DATA_QUALITY_JOB,
+    EMBEDDINGS_GROUP,
     MARTS_GROUP,
     REPORTS_GROUP,
 )
@@ -75,11 +76,11 @@ def data_quality_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDe
 
 
 def mart_automation() -> dg.AutomationConditionSensorDefinition:
-    """Rebuild marts after loads that did not include them, such as a backfill from the UI."""
+    """Rebuild marts, and embed, after loads that did not include them, such as a backfill from the UI."""
     return dg.AutomationConditionSensorDefinition(
         "mart_automation",
-        target=dg.AssetSelection.groups(MARTS_GROUP),
+        target=dg.AssetSelection.groups(MARTS_GROUP, EMBEDDINGS_GROUP),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description="Rebuilds marts when a table that they read was loaded.",
+        description="Rebuilds marts, and embeds, when a table that they read was loaded.",
     )

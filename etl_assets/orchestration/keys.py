@@ -15,6 +15,7 @@ from etl_assets.streams.base import Stream
 DAILY_TAG = "etl/schedule"
 DAILY_TAG_VALUE = "daily"
 MARTS_GROUP = "marts"
+EMBEDDINGS_GROUP = "embeddings"
 DAILY_JOB = "daily"
 REPLAY_QUARANTINE_JOB = "replay_quarantine"
 REPORTS_GROUP = "reports"
@@ -53,6 +54,11 @@ def asset_key(layer: Layer, stream: Stream) -> dg.AssetKey:
 def stream_key(layer: Layer, stream_id: str) -> dg.AssetKey:
     """Key of one of a stream's assets, by the stream's identifier."""
     return dg.AssetKey([layer.value, *stream_id.split("/")])
+
+
+def embeddings_key(stream: Stream) -> dg.AssetKey:
+    """Key of a stream's embeddings."""
+    return dg.AssetKey([EMBEDDINGS_GROUP, stream.source.name, stream.name])
 
 
 def mart_key(name: str) -> dg.AssetKey:

@@ -6,6 +6,7 @@ What belongs here: which numbers the UI shows, and under which keys. What does n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -42,6 +43,7 @@ def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadat
             "dagster/partition_row_count": dg.IntMetadataValue(counts.extracted),
             **known_size,
             **({"failed_items": dg.IntMetadataValue(counts.failed_items)} if counts.failed_items else {}),
+            **_harvest(outcome),
             "landing_version": dg.TextMetadataValue(outcome.landing_version or ""),
             "seconds": seconds,
         }
@@ -57,10 +59,20 @@ def materialization_metadata(layer: Layer, outcome: PartitionOutcome) -> Metadat
     return {
         "dagster/partition_row_count": dg.IntMetadataValue(counts.loaded + counts.unchanged),
         **_numbers(outcome, "loaded", "updated", "unchanged", "deduplicated", "removed", "quarantined"),
+        **_harvest(outcome),
         "verdict": dg.TextMetadataValue(outcome.status.value),
         **({"schema_changes": dg.TextMetadataValue(told)} if (told := _told(outcome)) else {}),
         "seconds": seconds,
     }
+
+
+def _harvest(outcome: PartitionOutcome) -> Metadata:
+    """Give what became of the day's documents, if it has any."""
+    harvest = outcome.harvest
+    if harvest is None:
+        return {}
+    numbers = {f"documents_{name}": dg.IntMetadataValue(number) for name, number in asdict(harvest).items()}
+    return {**numbers, "success_rate": dg.FloatMetadataValue(harvest.success_rate)}
 
 
 def failure_observation(stream: Stream, layer: Layer, outcome: PartitionOutcome) -> dg.AssetObservation:

@@ -43,7 +43,11 @@ def table_metadata(stream: Stream, layer: Layer) -> dict[str, Any]:
         "dagster/column_schema": dg.TableSchema(columns=columns, constraints=constraints)
     }
     if layer is Layer.WAREHOUSE:
-        metadata["dagster/table_name"] = f"warehouse.{stream.source.name}.{stream.name}"
+        table = f"warehouse.{stream.source.name}.{stream.name}"
+        metadata["dagster/table_name"] = table
+        if stream.children:
+            tables = ", ".join(f"{table}_{child.name}" for child in stream.children)
+            metadata["child_tables"] = dg.TextMetadataValue(tables)
     return metadata
 
 

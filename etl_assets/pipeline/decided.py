@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from etl_assets.quality.children import Lists
 from etl_assets.quality.frame import raw_frame
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract
@@ -77,11 +78,13 @@ class Judgement:
 
     Attributes:
         split: What became of them.
+        lists: Their lists, in the order of the rows that were judged.
         loaded: Those that pass, in the order of the split's good rows.
         refused: Those that do not.
     """
 
     split: Split
+    lists: Lists
     loaded: list[DecidedRow]
     refused: list[DecidedRow]
 
@@ -121,6 +124,7 @@ class DecidedRows:
         self,
         contract: CompiledContract,
         transform: Callable[[pd.DataFrame], pd.DataFrame],
+        split_lists: Callable[[Sequence[dict[str, Any]], Sequence[Collection[str]]], Lists],
         *,
         window: Window,
         window_column: str | None,
@@ -132,6 +136,7 @@ class DecidedRows:
         Args:
             contract: The compiled contract.
             transform: The stream's transform.
+            split_lists: Judges the lists of records, without the rules that are waived for each.
             window: The window that the source was asked for.
             window_column: See `split_rows`.
             seen: Unique values of all good rows; those of the rows that pass are added.
@@ -140,7 +145,9 @@ class DecidedRows:
         self.rows.sort(key=lambda row: row.row_number)
         for first in range(0, len(self.rows), chunk_rows):
             rows = self.rows[first : first + chunk_rows]
-            raw = raw_frame([row.decided for row in rows], contract.raw_fields)
+            records, waived = [row.decided for row in rows], [_waived(row.decision) for row in rows]
+            raw = raw_frame(records, contract.raw_fields)
+            lists = split_lists(records, waived)
             split = split_rows(
                 contract,
                 raw,
@@ -148,7 +155,8 @@ class DecidedRows:
                 window=window,
                 window_column=window_column,
                 seen=seen,
-                waived=[_waived(row.decision) for row in rows],
+                waived=waived,
+                further=lists.broken,
             )
             refusals = dict(
                 zip(
@@ -161,6 +169,7 @@ class DecidedRows:
                 self._note(row, refusals.get(position))
             yield Judgement(
                 split=split,
+                lists=lists,
                 loaded=[rows[position] for position in split.good_positions],
                 refused=[rows[position] for position in sorted(refusals)],
             )

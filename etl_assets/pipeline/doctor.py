@@ -27,6 +27,7 @@ from etl_assets.pipeline.rollback import SCRATCH_FOLDER, scratch_lock
 from etl_assets.settings import parse_iso_day
 from etl_assets.sources.circuit_file import read_circuits
 from etl_assets.streams.base import Stream
+from etl_assets.warehouse.children import out_of_step
 from etl_assets.warehouse.consistency import (
     partitions_of,
     published_landings,
@@ -225,6 +226,14 @@ def _tables(
                 f"the table has {found.in_table:,} rows of the day, its last load left {found.loaded:,}",
                 f"etl-assets backfill {stream.id} --replay --from {found.partition} --to {found.partition}",
             )
+        for table, records in out_of_step(connection, stream).items():
+            yield Finding(
+                Weight.PROBLEM,
+                table,
+                f"{records:,} records have other rows than {stream.source.name}.{stream.name} says",
+                "somebody changed them; they can be made anew",
+                mend=partial(_remake_child_tables, environment, stream),
+            )
         yield from _without_landing(environment.landing, connection, stream)
         yield from _without_load(environment.landing, connection, stream)
     for name in undeclared_tables(connection, {stream.id for stream in streams}):
@@ -234,6 +243,11 @@ def _tables(
             "was loaded once, and no file declares it any more",
             "drop its table, or keep it",
         )
+
+
+def _remake_child_tables(environment: Environment, stream: Stream) -> None:
+    with environment.warehouse.session("etl-assets doctor") as session:
+        session.remake_child_tables(stream)
 
 
 def _without_landing(

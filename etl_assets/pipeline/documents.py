@@ -6,8 +6,9 @@ What belongs here: what keeps documents that failed from costing the others. Wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 
 from etl_assets.failures import EtlError, TransformError
 from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
-from etl_assets.outcomes import FailedItem
+from etl_assets.observability.progress import ProgressReporter, SilentReporter
+from etl_assets.outcomes import FailedItem, Harvest
 from etl_assets.pipeline.staged import StagedPartition
-from etl_assets.sources.base import Reader
+from etl_assets.sources.base import FIRST_TIME, Earlier, Reader
 from etl_assets.sources.decode import decode
 from etl_assets.sources.documents import (
     Document,
@@ -28,23 +30,61 @@ from etl_assets.sources.documents import (
 )
 from etl_assets.streams.base import Documents, Extract, Snapshot, Stream
 
+SILENT = SilentReporter()
 
-def add_documents(writer: LandingWriter, reader: Reader, stream: Stream) -> None:
+
+@dataclass(slots=True)
+class Tally:
+    """What happened to the documents of a partition on their way to landing, by identifier.
+
+    Attributes:
+        unchanged: Those that were not transferred, because the landed ones are still right.
+        skipped: Those that were not asked for.
+    """
+
+    unchanged: set[str] = field(default_factory=set)
+    skipped: set[str] = field(default_factory=set)
+
+
+def add_documents(
+    writer: LandingWriter,
+    reader: Reader,
+    stream: Stream,
+    earlier: Earlier = FIRST_TIME,
+    tally: Tally | None = None,
+    progress: ProgressReporter = SILENT,
+) -> None:
     """Put the documents of the present into a landed version: those that came, and an account of the others.
 
     Args:
         writer: Writes the version.
         reader: Reads the opened source.
         stream: The stream.
+        earlier: What was landed of them: documents that have not changed are taken from there.
+        tally: Told of those.
+        progress: Told of every document.
 
     Raises:
         SourceError: If something is wrong that every document would share.
         ConfigurationError: If the list of identifiers cannot be used.
     """
     extract, asking = _asking(reader, stream)
-    with closing(asking.documents(extract)) as results:
-        for result in results:
-            _keep(writer, result)
+    identifiers = asking.identifiers(extract)
+    work = f"{stream.id} {writer.day} documents"
+    progress.start(work, ["extract"], len(identifiers))
+    try:
+        with closing(asking.documents(extract, enumerate(identifiers), earlier)) as results:
+            for result in results:
+                _keep(writer, result)
+                if isinstance(result, FailedItem):
+                    progress.item_failed(work, result.identifier, result.message)
+                    continue
+                if result.unchanged and tally is not None:
+                    tally.unchanged.add(result.identifier)
+                progress.item_stage(work, result.identifier, "extract")
+                progress.item_done(work, result.identifier)
+    finally:
+        progress.end(work)
 
 
 def land_again(
@@ -54,6 +94,7 @@ def land_again(
     stream: Stream,
     run_id: str,
     identifiers: Collection[str],
+    tally: Tally | None = None,
 ) -> LandedPartition:
     """Land a new version of a day, for which some documents alone are asked for again.
 
@@ -66,6 +107,7 @@ def land_again(
         stream: The stream.
         run_id: The run.
         identifiers: Documents to ask for; those that the earlier version does not know are left out.
+        tally: Told of the documents that are not asked for.
 
     Raises:
         SourceError: If something is wrong that every document would share; the earlier version stays.
@@ -73,6 +115,8 @@ def land_again(
     extract, asking = _asking(reader, stream)
     places = asked_of(earlier)
     wanted = [(position, name) for position, name in enumerate(places) if name in identifiers]
+    if tally is not None:
+        tally.skipped |= set(places) - set(identifiers)
     if not wanted:
         return earlier
     with (
@@ -132,6 +176,20 @@ def asked_of(landed: LandedPartition | None) -> tuple[str, ...]:
     return tuple(names)
 
 
+def harvest_of(landed: LandedPartition | None, failed: Sequence[FailedItem], tally: Tally) -> Harvest:
+    """Add up what became of the documents of a partition.
+
+    Args:
+        landed: What was landed.
+        failed: Documents that could not be had or read.
+        tally: What happened to the others on their way.
+    """
+    documents = set(asked_of(landed))
+    bad = {item.identifier for item in failed}
+    unchanged, skipped = len(tally.unchanged & documents - bad), len(tally.skipped & documents - bad)
+    return Harvest(len(documents - bad) - unchanged - skipped, unchanged, skipped, len(bad))
+
+
 def ensure_known_by_identifier(stream: Stream, staged: StagedPartition, landed: LandedPartition) -> None:
     """Make sure that a snapshot's key is the identifier, by which a document that could not be had is known.
 
@@ -159,7 +217,14 @@ def _keep(writer: LandingWriter, result: Document | FailedItem) -> None:
     if isinstance(result, FailedItem):
         writer.note_failed(result)
     else:
-        writer.add(result.body, 1, identifier=result.identifier, format=result.format)
+        writer.add(
+            result.body,
+            1,
+            request=result.request,
+            headers=result.headers,
+            identifier=result.identifier,
+            format=result.format,
+        )
 
 
 def _parts(landed: LandedPartition) -> Iterator[Document | FailedItem]:
@@ -170,7 +235,7 @@ def _parts(landed: LandedPartition) -> Iterator[Document | FailedItem]:
         while position in failed:
             yield failed[position]
             position += 1
-        yield Document(page.identifier or "", page.format or "", body, position)
+        yield Document(page.identifier or "", page.format or "", body, position, page.request, page.headers)
         position += 1
     while position in failed:
         yield failed[position]

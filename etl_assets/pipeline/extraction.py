@@ -14,9 +14,10 @@ from datetime import date, datetime
 import structlog
 
 from etl_assets.failures import FailureClass, LandingError, SourceError
-from etl_assets.landing.earlier import EarlierAnswers
+from etl_assets.landing.earlier import EarlierAnswers, landed_elsewhere
 from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
-from etl_assets.pipeline.documents import add_documents
+from etl_assets.observability.progress import ProgressReporter
+from etl_assets.pipeline.documents import SILENT, Tally, add_documents
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Documents, Stream
 
@@ -41,6 +42,7 @@ class Extraction:
         code_version: Version of the stream's file.
         run_id: The run that this happens in.
         now: The clock, for days that can be asked for only for a while.
+        progress: Told of every document.
     """
 
     landing: Landing
@@ -49,11 +51,16 @@ class Extraction:
     code_version: str
     run_id: str
     now: Callable[[], datetime]
+    progress: ProgressReporter = SILENT
 
-    def land(self, day: date) -> LandedPartition:
+    def land(self, day: date, tally: Tally | None = None) -> LandedPartition:
         """Extract a partition, or give what was landed of it where it cannot be asked for any more.
 
         The caller has the partition to itself.
+
+        Args:
+            day: The partition.
+            tally: Told of documents that are not transferred again.
 
         Raises:
             SourceError: If the day cannot be had.
@@ -68,7 +75,9 @@ class Extraction:
             self.stream.id, day, run_id=self.run_id, window=window, request=request
         ) as writer:
             if isinstance(self.stream.extract, Documents):
-                add_documents(writer, self.reader, self.stream)
+                elsewhere = landed_elsewhere(self.landing, self.stream.id, day)
+                earlier = EarlierAnswers(self._landed(day), elsewhere=elsewhere)
+                add_documents(writer, self.reader, self.stream, earlier, tally, self.progress)
             else:
                 self._read(day, writer)
             landed = writer.finish()

@@ -31,12 +31,20 @@ _FORMULA = tuple("=+-@\t\r'")
 
 
 def personal_fields(stream: Stream) -> dict[str, Personal]:
-    """Give the raw fields behind personal columns; the tag that takes most where there are several."""
+    """Give the raw fields behind personal columns; the tag that takes most where there are several.
+
+    A list with personal columns is personal as a whole.
+    """
     found: dict[str, Personal] = {}
     for column in compile_contract(stream.contract).columns:
         tag = column.notes.personal
         if tag is not None and (tag.alters or column.raw_field not in found):
             found[column.raw_field] = tag
+    for child in stream.children:
+        tags = [column.notes.personal for column in compile_contract(child.contract).columns]
+        given = [tag for tag in tags if tag is not None]
+        if given:
+            found[child.raw_field] = next((tag for tag in given if tag.alters), given[0])
     return found
 
 
@@ -125,7 +133,10 @@ def changes_of(stream: Stream, row: QuarantinedRow, line: int, cells: Mapping[st
         return {}
     if fields is None:
         raise _wrong(line, f"mends row {row.id}, which is no record or was purged")
-    of_contract = set(compile_contract(stream.contract).raw_fields)
+    of_contract = {
+        *compile_contract(stream.contract).raw_fields,
+        *(each.raw_field for each in stream.children),
+    }
     altering = {name for name, tag in personal_fields(stream).items() if tag.alters}
     changes: dict[str, object] = {}
     for name in changed:

@@ -22,25 +22,28 @@ from etl_assets.failures import (
     LandingError,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
+from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import CheckResult, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
+    SILENT,
+    Tally,
     asked_of,
     ensure_known_by_identifier,
     land_again,
 )
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.extraction import Extraction, log_extracted
-from etl_assets.pipeline.prepared import Prepared, Stage, record_failure
+from etl_assets.pipeline.prepared import Prepared, Stage, log_outcome, record_failure
+from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.recovery import partition_lock, recover_partition
 from etl_assets.pipeline.staged import StagedPartition, cannot_be_written
 from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition
 from etl_assets.quality.audits.judge import judge
 from etl_assets.quality.audits.staged_day import StagedDay
 from etl_assets.quality.personal import Pseudonymiser
-from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.verdict import contract_result, decide, with_audits
 from etl_assets.sources.base import Reader
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.decisions import Decision, decisions_version
@@ -64,6 +67,7 @@ class PartitionPipeline:
         retry: Documents to ask for again, by partition; all others are taken from landing. None to extract as usual.
         fill_staged: Writes staged files, here or in another process.
         decisions: What people decided on quarantined rows, by partition.
+        progress: Told of every document.
     """
 
     environment: Environment
@@ -77,11 +81,11 @@ class PartitionPipeline:
     retry: Mapping[date, Collection[str]] | None = None
     fill_staged: FillStaged = fill_staged
     decisions: Mapping[date, Sequence[Decision]] = field(default_factory=dict)
+    progress: ProgressReporter = SILENT
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""
-        personal = compile_contract(self.stream.contract).personal_columns
-        prepared = Prepared(day, personal=bool(personal))
+        prepared = Prepared(day, personal=is_personal(self.stream))
         with structlog.contextvars.bound_contextvars(
             source=self.stream.source.name,
             stream=self.stream.id,
@@ -93,7 +97,7 @@ class PartitionPipeline:
                 pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)
                 recover_partition(self.environment, self.stream, day)
-                prepared.landed = self._land(day)
+                prepared.landed = self._land(day, prepared.tally)
             if prepared.failure is None and self.stages & {Stage.STAGE, Stage.COMMIT}:
                 with prepared.timed(Stage.STAGE):
                     prepared.staged = self._stage(prepared, pseudonymiser)
@@ -104,7 +108,7 @@ class PartitionPipeline:
         prepared = Prepared(
             landed.day,
             landed=landed,
-            personal=bool(compile_contract(self.stream.contract).personal_columns),
+            personal=is_personal(self.stream),
         )
         with (
             structlog.contextvars.bound_contextvars(
@@ -220,18 +224,19 @@ class PartitionPipeline:
             raise cannot_be_written(self.stream, day, error) from error
         return lock
 
-    def _land(self, day: date) -> LandedPartition:
+    def _land(self, day: date, tally: Tally) -> LandedPartition:
         if Stage.EXTRACT not in self.stages:
             landed = self.environment.landing.latest(self.stream.id, day)
             if landed is None:
                 raise LandingError(
                     "nothing has been landed for this day yet", hint="materialize the raw asset as well"
                 )
+            tally.skipped |= set(asked_of(landed))
             return landed
         if self.client is None:
             raise EtlError("a source must be opened before its partitions can be extracted")
         if self.retry is not None:
-            return self._land_again(self.client, day, self.retry.get(day, ()))
+            return self._land_again(self.client, day, self.retry.get(day, ()), tally)
         extraction = Extraction(
             landing=self.environment.landing,
             stream=self.stream,
@@ -239,15 +244,18 @@ class PartitionPipeline:
             code_version=self.environment.code_versions[self.stream.id],
             run_id=self.run_id,
             now=self.now,
+            progress=self.progress,
         )
-        return extraction.land(day)
+        return extraction.land(day, tally)
 
-    def _land_again(self, reader: Reader, day: date, identifiers: Collection[str]) -> LandedPartition:
+    def _land_again(
+        self, reader: Reader, day: date, identifiers: Collection[str], tally: Tally
+    ) -> LandedPartition:
         landing = self.environment.landing
         earlier = landing.latest(self.stream.id, day)
         if earlier is None:
             raise LandingError("nothing has been landed for this day yet", hint="load the whole day")
-        landed = land_again(reader, landing, earlier, self.stream, self.run_id, identifiers)
+        landed = land_again(reader, landing, earlier, self.stream, self.run_id, identifiers, tally)
         log_extracted(landed)
         return landed
 
@@ -346,8 +354,9 @@ class PartitionPipeline:
             preview=staged.preview if staged else "",
             schema_changes=result.schema_changes if result else (),
             checks=result.checks if result else (),
+            harvest=prepared.harvest if isinstance(self.stream.extract, Documents) and landed else None,
         )
-        _log_outcome(outcome, self.run_id)
+        log_outcome(outcome, self.run_id)
         return outcome
 
     @staticmethod
@@ -369,26 +378,3 @@ def staged_day(stream: Stream, request: CommitRequest, staged: StagedPartition) 
         statistics=staged.statistics,
         publishable=request.verdict.is_published,
     )
-
-
-def _log_outcome(outcome: PartitionOutcome, run_id: str) -> None:
-    last_stage = outcome.completed[-1] if outcome.completed else ""
-    fields = {
-        "source": outcome.stream.partition("/")[0],
-        "stream": outcome.stream,
-        "partition": outcome.partition.isoformat(),
-        "run_id": run_id,
-        "stage": outcome.failure.stage if outcome.failure else last_stage,
-        "status": outcome.status.value,
-        "extracted": outcome.counts.extracted,
-        "loaded": outcome.counts.loaded,
-        "unchanged": outcome.counts.unchanged,
-        "quarantined": outcome.counts.quarantined,
-    }
-    if outcome.status is Status.FAILED and outcome.failure is not None:
-        failure_class = outcome.failure.failure_class.value
-        log.error("partition_failed", message=outcome.message, failure_class=failure_class, **fields)
-    elif outcome.status is Status.WITHHELD:
-        log.warning("partition_withheld", message=outcome.message, **fields)
-    else:
-        log.info("partition_done", **fields)

@@ -28,9 +28,11 @@ from etl_assets.failures import (
     is_disk_full,
 )
 from etl_assets.landing.store import LandedPartition
-from etl_assets.outcomes import Counts, FailedItem, FailureRecord
-from etl_assets.pipeline.documents import failed_items_of
+from etl_assets.outcomes import Counts, FailedItem, FailureRecord, Harvest, PartitionOutcome, Status
+from etl_assets.pipeline.documents import Tally, failed_items_of, harvest_of
 from etl_assets.pipeline.staged import StagedPartition
+
+log = structlog.get_logger(__name__)
 
 
 class Stage(StrEnum):
@@ -53,6 +55,7 @@ class Prepared:
         seconds: Time per stage so far.
         lock: Held from extraction to commit, so that two runs never load one partition at the same time.
         personal: Whether its rows hold personal data, which no failure may tell.
+        tally: What happened to its documents.
     """
 
     day: date
@@ -62,11 +65,17 @@ class Prepared:
     seconds: dict[str, float] = field(default_factory=dict)
     lock: FileLock | None = None
     personal: bool = False
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def failed_items(self) -> tuple[FailedItem, ...]:
         """Documents that could not be had or read, in order."""
         return failed_items_of(self.landed, self.staged)
+
+    @property
+    def harvest(self) -> Harvest:
+        """What became of its documents."""
+        return harvest_of(self.landed, self.failed_items, self.tally)
 
     @property
     def counts(self) -> Counts:
@@ -137,3 +146,27 @@ def _affects_all(error: Exception) -> bool:
     if isinstance(error, WarehouseError):
         return not isinstance(error, WarehouseBusyError)
     return bool(getattr(error, "affects_all", False))
+
+
+def log_outcome(outcome: PartitionOutcome, run_id: str) -> None:
+    """Say how a partition ended, in one line."""
+    last_stage = outcome.completed[-1] if outcome.completed else ""
+    fields = {
+        "source": outcome.stream.partition("/")[0],
+        "stream": outcome.stream,
+        "partition": outcome.partition.isoformat(),
+        "run_id": run_id,
+        "stage": outcome.failure.stage if outcome.failure else last_stage,
+        "status": outcome.status.value,
+        "extracted": outcome.counts.extracted,
+        "loaded": outcome.counts.loaded,
+        "unchanged": outcome.counts.unchanged,
+        "quarantined": outcome.counts.quarantined,
+    }
+    if outcome.status is Status.FAILED and outcome.failure is not None:
+        failure_class = outcome.failure.failure_class.value
+        log.error("partition_failed", message=outcome.message, failure_class=failure_class, **fields)
+    elif outcome.status is Status.WITHHELD:
+        log.warning("partition_withheld", message=outcome.message, **fields)
+    else:
+        log.info("partition_done", **fields)

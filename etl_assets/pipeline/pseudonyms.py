@@ -64,7 +64,7 @@ def pseudonymiser_of(settings: Settings, stream: Stream) -> Pseudonymiser:
     key = key_of_stream(settings, stream)
     if key is DEMO_KEY:
         warn_of_demo_key()
-    return Pseudonymiser(compile_contract(stream.contract), key)
+    return _pseudonymiser(stream, key)
 
 
 def contract_version_of(settings: Settings, stream: Stream) -> str:
@@ -73,7 +73,7 @@ def contract_version_of(settings: Settings, stream: Stream) -> str:
     Raises:
         ConfigurationError: As `key_of_stream`.
     """
-    return Pseudonymiser(compile_contract(stream.contract), key_of_stream(settings, stream)).contract_version
+    return _pseudonymiser(stream, key_of_stream(settings, stream)).contract_version
 
 
 def uses_demo_key(settings: Settings, streams: Iterable[Stream]) -> bool:
@@ -95,5 +95,21 @@ def warn_of_demo_key() -> None:
     )
 
 
+def is_personal(stream: Stream) -> bool:
+    """Whether records of a stream, or lists in them, hold personal data."""
+    return any(compile_contract(contract).personal_columns for contract in stream.contracts)
+
+
+def _pseudonymiser(stream: Stream, key: Secret | None) -> Pseudonymiser:
+    lists = {
+        child.raw_field: Pseudonymiser(compile_contract(child.contract), key) for child in stream.children
+    }
+    return Pseudonymiser(compile_contract(stream.contract), key, lists)
+
+
 def _hashes(stream: Stream) -> bool:
-    return any(column.notes.personal is Personal.HASH for column in compile_contract(stream.contract).columns)
+    return any(
+        column.notes.personal is Personal.HASH
+        for contract in stream.contracts
+        for column in compile_contract(contract).columns
+    )

@@ -190,7 +190,7 @@ class _Comparing:
         except Exception as error:  # one day must not cost the others their answer
             return describe_unexpected(error)
         finally:
-            self.reporter.stage_done(self.stream.id, day.isoformat(), STAGE)
+            self.reporter.item_stage(self.stream.id, day.isoformat(), STAGE)
 
     def _unaskable(self, day: date) -> Comparison | None:
         """Say so where what the source shows now is not about the day."""

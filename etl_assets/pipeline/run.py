@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 import structlog
 
 from etl_assets.failures import EtlError
-from etl_assets.observability.progress import ProgressReporter
+from etl_assets.observability.progress import ProgressReporter, tell_outcome
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
@@ -221,12 +221,12 @@ def run_partitions(
         prepared = pipeline.prepare(day)
         for stage in (Stage.EXTRACT, Stage.STAGE):
             if stage in pipeline.stages and prepared.failure is None:
-                reporter.stage_done(pipeline.stream.id, day.isoformat(), stage)
+                reporter.item_stage(pipeline.stream.id, day.isoformat(), stage)
         return prepared
 
     try:
         for outcome in _settle_all(pipeline, waiting, prepare, shared, stop, threads):
-            reporter.partition_done(outcome)
+            tell_outcome(reporter, outcome)
             yield outcome
     finally:
         shared.close()

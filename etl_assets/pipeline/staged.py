@@ -12,13 +12,16 @@ What belongs here: the form of a staged partition, finding it and making it last
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from etl_assets.failures import EtlError
@@ -233,3 +236,26 @@ def hash_of(*paths: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def quarantine_table(row_numbers: Any, rules: Any, reasons: Any, payloads: list[str]) -> pa.Table:
+    """Give bad rows as `QUARANTINE_SCHEMA`, a column each."""
+    columns = [row_numbers, rules, reasons, payloads]
+    arrays = [
+        column.cast(kind) if isinstance(column, pa.ChunkedArray) else pa.array(column, kind)
+        for column, kind in zip(columns, QUARANTINE_SCHEMA.types, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=QUARANTINE_SCHEMA)
+
+
+def payload_text(record: Any) -> str:
+    """Write a raw record as the quarantine keeps it, as JSON."""
+    try:
+        return orjson.dumps(record).decode()
+    except (TypeError, ValueError):
+        pass
+    try:
+        # Integers beyond 64 bits and lone surrogates, which orjson does not write.
+        return json.dumps(record)
+    except RecursionError:
+        return '"nested too deeply to be kept here; see the landed answer"'

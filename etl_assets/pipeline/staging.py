@@ -6,18 +6,15 @@ and place (`etl_assets.pipeline.staged`), and the rules (`etl_assets.quality`).
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +24,7 @@ from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.pipeline.decided import DecidedRow, DecidedRows
 from etl_assets.pipeline.documents import records_of
+from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.staged import (
     DECIDED_FILE,
     MANIFEST_FILE,
@@ -37,8 +35,11 @@ from etl_assets.pipeline.staged import (
     StagedPartition,
     StagedStore,
     hash_of,
+    payload_text,
+    quarantine_table,
 )
 from etl_assets.quality.audits.statistics import measure
+from etl_assets.quality.children import Lists, split_lists
 from etl_assets.quality.frame import raw_frame, separate_objects
 from etl_assets.quality.observed import EVOLVED_TYPE, FieldWatch
 from etl_assets.quality.personal import Pseudonymiser
@@ -46,13 +47,16 @@ from etl_assets.quality.preview import preview
 from etl_assets.quality.repeats import SeenValues
 from etl_assets.quality.rules import CompiledContract, compile_contract
 from etl_assets.quality.split import Split, split_rows
-from etl_assets.streams.base import Extract, Stream
+from etl_assets.streams.base import Extract, Stream, Window
+from etl_assets.streams.children import CHILDREN_COLUMN
 from etl_assets.streams.observed import EVOLVED_COLUMN
 from etl_assets.streams.schema_policy import schema_policy_version
 from etl_assets.warehouse.decisions import Decision, decisions_version
 
 FillStaged = Callable[[Path, Stream, date, LandedPartition, Pseudonymiser, Sequence[Decision]], None]
 """As `fill_staged`, here or in another process."""
+
+Made = TypeVar("Made")
 
 CHUNK_ROWS = 20_000
 """Rows that are held in memory at once; pandas' cost per call is spread well enough from a few thousand on."""
@@ -138,6 +142,8 @@ class _Staging:
         self.decided = decided
         self.fields = FieldWatch(stream, pseudonymiser)
         self.schema = contract.schema.append(pa.field(ROW_COLUMN, pa.int64()))
+        if stream.children:
+            self.schema = self.schema.append(pa.field(CHILDREN_COLUMN, pa.string()))
         if self.fields.evolves:
             self.schema = self.schema.append(pa.field(EVOLVED_COLUMN, EVOLVED_TYPE))
         self.rows_path = directory / ROWS_FILE
@@ -154,9 +160,19 @@ class _Staging:
         self.preview = ""
         self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
 
-    def write_rows(self, table: pa.Table, rows: np.ndarray[Any, Any], evolved: pa.Array | None) -> None:
+    def write_rows(
+        self,
+        table: pa.Table,
+        rows: np.ndarray[Any, Any],
+        lists: Sequence[str | None] | None,
+        evolved: pa.Array | None,
+    ) -> None:
         if table.num_rows or self.chunks == 0:
             written = table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
+            if lists is not None:
+                written = written.append_column(
+                    self.schema.field(CHILDREN_COLUMN), pa.array(lists, pa.string())
+                )
             if evolved is not None:
                 written = written.append_column(self.schema.field(EVOLVED_COLUMN), evolved)
             self.rows.write_table(written)
@@ -180,7 +196,7 @@ class _Staging:
             if decision is None:
                 continue
             keep[place], position = False, positions[place]
-            warnings = [name for name, broken in split.warned_by if broken[position]]
+            warnings = split.warnings_of(position)
             self.count_warnings(warnings, -1)
             record, payload = records[position], row.pop("raw_payload")
             self.decided.rows.append(
@@ -270,23 +286,27 @@ def fill_staged(
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:
     objects, positions, others = separate_objects(chunk.records)
     raw = raw_frame(objects, staging.contract.raw_fields)
-    cleaned = _transform(stream, raw, personal=bool(staging.contract.personal_columns))
+    window = stream.extract.window_of(day)
+    cleaned = _guarded(stream, lambda: stream.transform(raw), personal=is_personal(stream))
+    lists = _lists_of(staging, stream, window, objects)
     split = split_rows(
         staging.contract,
         raw,
         cleaned,
-        window=stream.extract.window_of(day),
+        window=window,
         window_column=stream.window_column,
         seen=staging.seen,
+        further=lists.broken,
     )
     row_numbers = np.asarray(positions, dtype=np.int64) + chunk.first_row
     evolved = staging.fields.look(raw, objects, split.good_positions, row_numbers)
     # Rules and repeats were judged in clear; from here on nothing is.
     pseudonymiser = staging.pseudonymiser
-    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[split.good_positions], evolved)
+    good = split.good_positions
+    staging.write_rows(pseudonymiser.rows(split.good), row_numbers[good], lists.of(good), evolved)
     bad_positions = split.bad.column("position").to_numpy()
-    payloads = [_payload(pseudonymiser.payload(objects[position])) for position in bad_positions]
-    bad = _quarantine_table(
+    payloads = [payload_text(pseudonymiser.payload(objects[position])) for position in bad_positions]
+    bad = quarantine_table(
         row_numbers[bad_positions], split.bad["rule_list"], split.bad["reason_list"], payloads
     )
     staging.write_quarantine(staging.claim_decided(bad, split, objects, bad_positions))
@@ -295,9 +315,9 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
             [["record.object"]] * len(others),
             [["the record is not a JSON object"]] * len(others),
         )
-        payloads = [_payload(pseudonymiser.payload(chunk.records[position])) for position in others]
+        payloads = [payload_text(pseudonymiser.payload(chunk.records[position])) for position in others]
         staging.write_quarantine(
-            _quarantine_table(np.asarray(others, dtype=np.int64) + chunk.first_row, rules, reasons, payloads)
+            quarantine_table(np.asarray(others, dtype=np.int64) + chunk.first_row, rules, reasons, payloads)
         )
         staging.violations["record.object"] += len(others)
     staging.violations.update(split.violations)
@@ -307,11 +327,12 @@ def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) ->
 
 
 def _write_decided(staging: _Staging, stream: Stream, day: date, decided: DecidedRows) -> None:
-    personal = bool(staging.contract.personal_columns)
+    personal, window = is_personal(stream), stream.extract.window_of(day)
     for judgement in decided.judge(
         staging.contract,
-        lambda raw: _transform(stream, raw, personal=personal),
-        window=stream.extract.window_of(day),
+        lambda raw: _guarded(stream, lambda: stream.transform(raw), personal=personal),
+        lambda records, waived: _lists_of(staging, stream, window, records, waived),
+        window=window,
         window_column=stream.window_column,
         seen=staging.seen,
         chunk_rows=CHUNK_ROWS,
@@ -319,14 +340,15 @@ def _write_decided(staging: _Staging, stream: Stream, day: date, decided: Decide
         loaded, refused, split = judgement.loaded, judgement.refused, judgement.split
         rows = np.array([row.row_number for row in loaded], dtype=np.int64)
         evolved = staging.fields.look_again([row.decided for row in loaded])
-        staging.write_rows(staging.pseudonymiser.rows(split.good), rows, evolved)
+        good = staging.pseudonymiser.rows(split.good)
+        staging.write_rows(good, rows, judgement.lists.of(split.good_positions), evolved)
         staging.violations.subtract(rule for row in loaded for rule in row.rules)
         for position in split.good_positions:
-            staging.count_warnings([name for name, broken in split.warned_by if broken[position]], 1)
+            staging.count_warnings(split.warnings_of(position), 1)
         for row in refused:
             staging.count_warnings(row.warnings, 1)
         staging.write_quarantine(
-            _quarantine_table(
+            quarantine_table(
                 [row.row_number for row in refused],
                 [row.rules for row in refused],
                 [row.reasons for row in refused],
@@ -335,32 +357,26 @@ def _write_decided(staging: _Staging, stream: Stream, day: date, decided: Decide
         )
 
 
-def _transform(stream: Stream, raw: pd.DataFrame, *, personal: bool) -> pd.DataFrame:
+def _lists_of(
+    staging: _Staging,
+    stream: Stream,
+    window: Window,
+    records: Sequence[dict[str, Any]],
+    waived: Sequence[Collection[str]] = (),
+) -> Lists:
+    pseudonymisers = staging.pseudonymiser.lists
+    return _guarded(
+        stream,
+        lambda: split_lists(stream.children, records, pseudonymisers, window, waived),
+        personal=is_personal(stream),
+    )
+
+
+def _guarded(stream: Stream, make: Callable[[], Made], *, personal: bool) -> Made:
     try:
-        return stream.transform(raw)
+        return make()
     except EtlError:
         raise
     except Exception as error:
         reason = describe_unexpected(error, may_tell_data=personal)
         raise TransformError(f"{stream.id}: the transform failed: {reason}") from error
-
-
-def _quarantine_table(row_numbers: Any, rules: Any, reasons: Any, payloads: list[str]) -> pa.Table:
-    columns = [row_numbers, rules, reasons, payloads]
-    arrays = [
-        column.cast(kind) if isinstance(column, pa.ChunkedArray) else pa.array(column, kind)
-        for column, kind in zip(columns, QUARANTINE_SCHEMA.types, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=QUARANTINE_SCHEMA)
-
-
-def _payload(record: Any) -> str:
-    try:
-        return orjson.dumps(record).decode()
-    except (TypeError, ValueError):
-        pass
-    try:
-        # Integers beyond 64 bits and lone surrogates, which orjson does not write.
-        return json.dumps(record)
-    except RecursionError:
-        return '"nested too deeply to be kept here; see the landed answer"'

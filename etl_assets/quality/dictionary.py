@@ -6,6 +6,7 @@ What belongs here: putting contracts and audits into words. What does not: where
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,19 +15,46 @@ import pyarrow as pa
 from etl_assets.quality.rules import ColumnRules, Rule, compile_contract
 from etl_assets.streams.audits import Audit
 from etl_assets.streams.audits_of_tables import Freshness
-from etl_assets.streams.base import Append, Cdc, Merge, ReplacePartition, Severity, Snapshot, Stream
+from etl_assets.streams.base import (
+    Append,
+    Cdc,
+    Children,
+    Merge,
+    ReplacePartition,
+    Severity,
+    Snapshot,
+    Stream,
+)
 
 _HEAD = """# Data dictionary
 
 Made from the streams' declarations by `etl-assets dictionary`; a test fails when it is not current. What a rule or a
 missing value does to its row: *quarantine* keeps it out of the table, *warn* loads and counts it. What a failed audit
 does to its day stands in [audits](audits.md), what becomes of personal columns in [personal data](personal_data.md).
-Every table has `_partition` (the day that a row belongs to), `_run_id` and `_loaded_at` besides.
+Every table has `_partition` (the day that a row belongs to), `_run_id` and `_loaded_at` besides. A child table is made
+from the rows of the table above it; what a row of it breaks, its record breaks.
 """
 
 
 COLUMN_HEADS = ("column", "type", "missing", "rules", "holds")
 AUDIT_HEADS = ("audit", "if it fails", "what must hold")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildDescription:
+    """A child table in words.
+
+    Attributes:
+        name: The table, `<source>.<stream>_<child>`.
+        description: What it is about, and what its rows are told apart by.
+        columns: A row of cells for each column, under `COLUMN_HEADS`.
+        row_rules: Rules over whole rows.
+    """
+
+    name: str
+    description: str
+    columns: tuple[tuple[str, ...], ...]
+    row_rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +71,7 @@ class TableDescription:
         columns: A row of cells for each column, under `COLUMN_HEADS`.
         row_rules: Rules over whole rows.
         audits: A row of cells for each audit, under `AUDIT_HEADS`.
+        children: Its child tables.
     """
 
     stream: str
@@ -54,6 +83,7 @@ class TableDescription:
     columns: tuple[tuple[str, ...], ...]
     row_rules: tuple[str, ...]
     audits: tuple[tuple[str, ...], ...]
+    children: tuple[ChildDescription, ...] = ()
 
 
 def data_dictionary(streams: Iterable[Stream]) -> str:
@@ -75,6 +105,7 @@ def describe_table(stream: Stream) -> TableDescription:
         columns=tuple(_column(column) for column in contract.columns),
         row_rules=tuple(_rule(rule) for rule in contract.row_rules),
         audits=tuple(_audit(audit) for audit in stream.audits),
+        children=tuple(_child(stream, child) for child in stream.children),
     )
 
 
@@ -85,14 +116,31 @@ def _section(table: TableDescription) -> str:
         f"{table.description} Owner: `{table.owner}`. Contract version: `{table.version}`.",
         table.written,
         "",
-        *_table(COLUMN_HEADS, table.columns),
-        "",
+        *_described(table.columns, table.row_rules),
     ]
-    if table.row_rules:
-        lines += ["Rules over whole rows:", "", *(f"- {rule}" for rule in table.row_rules), ""]
     if table.audits:
         lines += [*_table(AUDIT_HEADS, table.audits), ""]
+    for child in table.children:
+        lines += [f"### {child.name}", "", child.description, "", *_described(child.columns, child.row_rules)]
     return "\n".join(lines)
+
+
+def _described(columns: Iterable[Sequence[str]], row_rules: Sequence[str]) -> list[str]:
+    lines = [*_table(COLUMN_HEADS, columns), ""]
+    if row_rules:
+        lines += ["Rules over whole rows:", "", *(f"- {rule}" for rule in row_rules), ""]
+    return lines
+
+
+def _child(stream: Stream, child: Children) -> ChildDescription:
+    contract, key = compile_contract(child.contract), _key(getattr(stream.write, "key_columns", ()))
+    about = (inspect.getdoc(child.contract) or child.contract.__name__).partition("\n\n")[0]
+    return ChildDescription(
+        name=f"{stream.source.name}.{stream.name}_{child.name}",
+        description=f"{' '.join(about.split())} The list `{child.raw_field}` of each record, by {key} and `position`.",
+        columns=tuple(_column(column) for column in contract.columns),
+        row_rules=tuple(_rule(rule) for rule in contract.row_rules),
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

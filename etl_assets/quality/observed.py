@@ -72,9 +72,10 @@ class FieldWatch:
     def __init__(self, stream: Stream, pseudonymiser: Pseudonymiser) -> None:
         contract = compile_contract(stream.contract)
         self._pseudonymiser = pseudonymiser
-        self._personal = bool(contract.personal_columns)
+        self._personal = any(compile_contract(one).personal_columns for one in stream.contracts)
         self._read = list(dict.fromkeys(contract.raw_fields))
         self._known = frozenset(self._read) | frozenset(stream.ignored_fields)
+        self._known |= {child.raw_field for child in stream.children}
         if isinstance(stream.extract, Documents):
             self._known |= {IDENTIFIER_FIELD, FORMAT_FIELD}
         self._columns = frozenset(contract.schema.names)

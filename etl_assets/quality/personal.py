@@ -7,9 +7,10 @@ does not: where the key comes from (`etl_assets.pipeline.pseudonyms`), and how v
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -35,12 +36,18 @@ class Pseudonymiser:
     Args:
         contract: The stream's compiled contract; its fields' tags say what becomes of them.
         key: What hashes are made with; needed if any column is hashed.
+        lists: What takes the personal data of lists within records away, by the lists' fields.
 
     Raises:
         ConfigurationError: If a column is to be hashed and there is no key.
     """
 
-    def __init__(self, contract: CompiledContract, key: Secret | None) -> None:
+    def __init__(
+        self,
+        contract: CompiledContract,
+        key: Secret | None,
+        lists: Mapping[str, Pseudonymiser] | None = None,
+    ) -> None:
         self._key = key.get_secret_value().encode() if key is not None else b""
         self._columns: dict[str, Personal] = {}
         self._fields: dict[str, Personal] = {}
@@ -53,11 +60,21 @@ class Pseudonymiser:
         if hashes and not self._key:
             raise ConfigurationError("personal columns cannot be hashed without a key")
         self._contract_version = f"{contract.version}-{self._key_id()}" if hashes else contract.version
+        self.lists = dict(lists or {})
+        if self.lists:
+            versions = {name: one.contract_version for name, one in sorted(self.lists.items())}
+            described = f"{self._contract_version} {versions}"
+            self._contract_version = hashlib.sha256(described.encode()).hexdigest()[:12]
 
     @property
     def contract_version(self) -> str:
         """Version of the contract and, where it hashes, of the key: with another one, all is staged anew."""
         return self._contract_version
+
+    @property
+    def alters(self) -> bool:
+        """Whether anything of a record, or of a list in it, is taken away."""
+        return bool(self._columns) or any(one.alters for one in self.lists.values())
 
     def rows(self, table: pa.Table) -> pa.Table:
         """Take personal data out of good rows.
@@ -82,7 +99,7 @@ class Pseudonymiser:
         field, only plain values of the contract's other fields stay: whatever the contract does not know may be a
         personal field under another name, and is masked whole.
         """
-        if not self._columns:
+        if not self.alters:
             return record
         if not isinstance(record, dict):
             return _unknown(record)
@@ -115,6 +132,8 @@ class Pseudonymiser:
 
     def _field(self, name: str, value: Any) -> Any:
         kind = self._fields.get(name)
+        if kind is None and name in self.lists and isinstance(value, list):
+            return [self.lists[name].payload(one) for one in value]
         if kind is None:
             is_plain = not isinstance(value, dict | list)
             return value if name in self._known and is_plain else _unknown(value)

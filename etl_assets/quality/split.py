@@ -6,7 +6,7 @@ What belongs here: applying compiled rules to a chunk. What does not: reading or
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ class Split:
         violations: Quarantined rows per rule (a row that breaks two rules counts for both).
         warnings: Rows per warning rule, whether or not another rule quarantined them as well.
         warned: Rows that broke any warning rule.
-        warned_by: Which rows of the chunk break which warning rule, by the rule's name.
+        warned_by: Which rows of the chunk break which warning rule.
     """
 
     good: pa.Table
@@ -48,7 +48,11 @@ class Split:
     violations: Counter[str]
     warnings: Counter[str]
     warned: int
-    warned_by: tuple[tuple[str, Mask], ...] = ()
+    warned_by: tuple[tuple[Rule, Mask], ...] = ()
+
+    def warnings_of(self, position: int) -> list[str]:
+        """Give the warning rules that a row of the chunk breaks."""
+        return [rule.name for rule, broken in self.warned_by if broken[position]]
 
 
 @dataclass(slots=True)
@@ -86,6 +90,7 @@ def split_rows(
     window_column: str | None,
     seen: SeenValues | None = None,
     waived: Sequence[Collection[str]] = (),
+    further: Iterable[tuple[Rule, Mask]] = (),
 ) -> Split:
     """Split a chunk of cleaned rows by the rules of its contract.
 
@@ -97,6 +102,7 @@ def split_rows(
         window_column: Timestamp column that must lie in the window; None where rows have no time.
         seen: Unique values of the partition's earlier chunks; those of this one are added.
         waived: For each row the rules that only warn of it; empty where no rule is waived for any row.
+        further: Rules that were judged elsewhere, with the rows that break them.
 
     Raises:
         TransformError: If the transform lost rows or columns, or a rule cannot be evaluated.
@@ -117,6 +123,8 @@ def split_rows(
             findings.add(rule, _broken(contract, rule, rows, cleaned.index))
     if window_column is not None:
         findings.add(*_outside(window, window_column, arrays[window_column]))
+    for rule, broken in further:
+        findings.add(rule, broken)
     otherwise_bad = findings.bad()
     for name in contract.unique_columns:
         rule = Rule(f"{name}.unique", Severity.QUARANTINE, f"{name} repeats")
@@ -276,8 +284,9 @@ def _assemble(contract: CompiledContract, arrays: dict[str, pa.Array], findings:
         warned |= broken
         warnings[rule.name] += int(broken.sum())
     violations = Counter({rule.name: int(broken.sum()) for rule, broken in findings.quarantine})
-    warned_by = tuple((rule.name, broken) for rule, broken in findings.warn)
-    return Split(table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()), warned_by)
+    return Split(
+        table, positions, _bad_rows(findings), violations, warnings, int(warned.sum()), tuple(findings.warn)
+    )
 
 
 def _bad_rows(findings: _Findings) -> pa.Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from etl_assets.quality.rules import compile_contract
 from etl_assets.streams.base import Append, Cdc, Merge, ReplacePartition, Snapshot, Stream
-from etl_assets.streams.contract import Severity
+from etl_assets.streams.contract import Contract, Severity
 
 _PLATFORM = {
     "parse": "the value would be lost",
@@ -15,6 +15,7 @@ _PLATFORM = {
     "unique": "another row of the day has the value",
     "window": "the row belongs to another day",
     "object": "it is no record",
+    "list": "the list would be lost",
 }
 
 
@@ -29,16 +30,22 @@ def why_not_waivable(stream: Stream, rule: str) -> str | None:
         rule: Name of the rule, as the quarantine has it.
     """
     column, _, kind = rule.rpartition(".")
-    contract = compile_contract(stream.contract)
-    own = {
+    if rule in _rules_of(stream.contract):
+        return "the table tells rows apart by that column" if column in _telling_columns(stream) else None
+    if any(rule == f"{child.name}.{own}" for child in stream.children for own in _rules_of(child.contract)):
+        return None
+    return _PLATFORM.get(kind, "the contract has no such rule any more; replay the row")
+
+
+def _rules_of(contract: type[Contract]) -> set[str]:
+    """Give the rules by which a contract's author has rows quarantined."""
+    compiled = compile_contract(contract)
+    return {
         check.name
-        for checks in (*(each.checks for each in contract.columns), contract.row_rules)
+        for checks in (*(each.checks for each in compiled.columns), compiled.row_rules)
         for check in checks
         if check.severity is Severity.QUARANTINE
     }
-    if rule in own:
-        return "the table tells rows apart by that column" if column in _telling_columns(stream) else None
-    return _PLATFORM.get(kind, "the contract has no such rule any more; replay the row")
 
 
 def _telling_columns(stream: Stream) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from etl_assets.report.facts import (
 )
 from etl_assets.report.tables import is_there
 from etl_assets.settings import Settings
-from etl_assets.streams.base import Stream
+from etl_assets.streams.base import Contract, Stream
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.failed_items import pending_items
 from etl_assets.warehouse.ledger import ROLLED_BACK
@@ -250,8 +250,15 @@ def _reasons(
 
 
 def _words(stream: Stream) -> dict[str, str]:
-    """Put the rules of a contract into words, for rows that were loaded with a warning."""
-    contract = compile_contract(stream.contract)
+    """Put the rules of a stream into words, for rows that were loaded with a warning."""
+    words = _words_of(stream.contract)
+    for child in stream.children:
+        words |= {f"{child.name}.{rule}": reason for rule, reason in _words_of(child.contract).items()}
+    return words
+
+
+def _words_of(of: type[Contract]) -> dict[str, str]:
+    contract = compile_contract(of)
     words = {f"{column.name}.missing": f"{column.name} is missing" for column in contract.columns}
     checks = (rule for column in contract.columns for rule in column.checks)
     return words | {rule.name: rule.reason for rule in (*contract.row_rules, *checks)}

@@ -74,6 +74,7 @@ class AnswerReader:
         method: str = "GET",
         conditional: bool = False,
         decode: Callable[[bytes], Any] = parse_body,
+        maximum_bytes: int | None = None,
     ) -> Answer:
         """Read an answer to its end.
 
@@ -84,6 +85,7 @@ class AnswerReader:
             method: How it was asked for.
             conditional: Whether it was asked for only if it has changed; the answer may then be without a body.
             decode: Decodes the body; raises an `EtlError` when that cannot be done.
+            maximum_bytes: Decoded bytes of the body at most, where they are fewer than the reader's.
 
         Raises:
             SourceError: If it is not a good one.
@@ -97,7 +99,8 @@ class AnswerReader:
             raise failure_of_status(
                 self.source.name, path, status, headers, code, method=method, variables=self.variables
             )
-        body = self._body(response, path, self.maximum_body_bytes, deadline)
+        limit = min(self.maximum_body_bytes, maximum_bytes or self.maximum_body_bytes)
+        body = self._body(response, path, limit, deadline)
         try:
             decoded = decode(body)
         except EtlError as error:
@@ -121,7 +124,7 @@ class AnswerReader:
                 raise permanent(
                     f"{name} sent more than {limit:,} bytes to GET {path}",
                     name,
-                    hint="lower the stream's page_size",
+                    hint="lower the stream's page_size, or for documents raise its maximum_bytes",
                 )
             if time.monotonic() > deadline:
                 allowed = self.source.retry.total

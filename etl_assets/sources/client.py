@@ -52,6 +52,7 @@ class _Asking:
 
     headers: Mapping[str, str]
     decode: Callable[[bytes], Any]
+    maximum_bytes: int | None = None
 
     @property
     def is_conditional(self) -> bool:
@@ -158,6 +159,7 @@ class SourceClient:
         conditions: Mapping[str, str] | None = None,
         accept: str | None = None,
         decode: Callable[[bytes], Any] = parse_body,
+        maximum_bytes: int | None = None,
     ) -> Answer:
         """Ask for a path, again after transient failures.
 
@@ -168,12 +170,17 @@ class SourceClient:
                 tells whether it has not.
             accept: Media types that are asked for; JSON where not given.
             decode: Decodes the body; an `EtlError` that it raises makes the answer a bad one.
+            maximum_bytes: Decoded bytes of the answer at most, where they are fewer than the client's.
 
         Raises:
             SourceError: If there was no good answer; its class tells whether another try may help.
         """
         url = self._credentials.strip(self._addresses.below(path_or_url, parameters))
-        asking = _Asking({**({"accept": accept} if accept is not None else {}), **(conditions or {})}, decode)
+        asking = _Asking(
+            {**({"accept": accept} if accept is not None else {}), **(conditions or {})},
+            decode,
+            maximum_bytes,
+        )
         answer, attempts = with_repeats(
             lambda seconds: self._send(url, time.monotonic() + seconds, asking),
             self.source.retry,
@@ -231,6 +238,7 @@ class SourceClient:
                         deadline,
                         conditional=asking.is_conditional,
                         decode=asking.decode,
+                        maximum_bytes=asking.maximum_bytes,
                     )
                 target = response.headers["location"]
             url = self._credentials.strip(self._addresses.join(target, seen_from=url))

@@ -8,17 +8,21 @@ there are (`etl_assets.sources.identifiers`), single requests (`etl_assets.sourc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import structlog
 
-from etl_assets.failures import EtlError, SourceError, describe_unexpected
+from etl_assets.failures import EtlError, SourceError, describe_place, describe_unexpected
 from etl_assets.outcomes import FailedItem
+from etl_assets.sources.asking import ask
+from etl_assets.sources.base import FIRST_TIME, Earlier
+from etl_assets.sources.conditional import kept_headers
 from etl_assets.sources.records import parse_body
 from etl_assets.streams.documents import FORMAT_FIELD, IDENTIFIER_FIELD, DocumentFormat, Documents
 
@@ -30,9 +34,6 @@ log = structlog.get_logger(__name__)
 LOOK_AHEAD = 4
 """Documents asked for or waiting for their turn, per request that may be under way: one slow document does not hold
 up the others, and no more than these are in memory."""
-
-LOG_EVERY = 100
-"""Documents between two log lines of a long list."""
 
 _ABSENT = {404: "there is no such document", 410: "the document is gone"}
 _NOT_IN_THIS_FORMAT = frozenset({404, 406})
@@ -51,12 +52,18 @@ class Document:
         format: Name of the format that it came in.
         body: Its bytes.
         position: Its place in the order of the identifiers, from 0.
+        request: Name of the request that it answers, without secrets.
+        headers: Headers of the answer that are needed to ask for it again only if it has changed.
+        unchanged: Whether it was not transferred, because the landed one is still right.
     """
 
     identifier: str
     format: str
     body: bytes
     position: int
+    request: str = field(default="", compare=False)
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unchanged: bool = field(default=False, compare=False)
 
 
 Wanted = tuple[int, str]
@@ -70,18 +77,31 @@ Results = Generator[Document | FailedItem, None, None]
 class DocumentReader(Protocol):
     """A reader that can ask for documents; used from many threads at once."""
 
-    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
-        """Ask for documents, or for all that the stream lists; see `fetch_documents`."""
+    def identifiers(self, extract: Documents) -> list[str]:
+        """Give the identifiers of a stream, each once, in order.
+
+        Raises:
+            ConfigurationError: If the list cannot be used.
+        """
+        ...
+
+    def documents(
+        self, extract: Documents, wanted: Iterable[Wanted], earlier: Earlier = FIRST_TIME
+    ) -> Results:
+        """Ask for documents; see `fetch_documents`."""
         ...
 
 
-def fetch_documents(client: SourceClient, extract: Documents, wanted: Iterable[Wanted]) -> Results:
+def fetch_documents(
+    client: SourceClient, extract: Documents, wanted: Iterable[Wanted], earlier: Earlier = FIRST_TIME
+) -> Results:
     """Ask for documents.
 
     Args:
         client: Asks the source.
         extract: How documents are asked for.
         wanted: Those to ask for.
+        earlier: What was landed of them: documents that have not changed are taken from there.
 
     Yields:
         What became of each, in the order in which they are wanted, whichever was there first.
@@ -92,13 +112,12 @@ def fetch_documents(client: SourceClient, extract: Documents, wanted: Iterable[W
     """
     pool = ThreadPoolExecutor(extract.concurrency, thread_name_prefix=f"{client.source.name}-documents")
     waiting: deque[Future[Document | FailedItem]] = deque()
-    done = failed = 0
+
+    def outcome_of(identifier: str, position: int) -> Document | FailedItem:
+        return _outcome_of(client, extract, identifier, position, earlier)
+
     try:
-        for result in _in_order(pool, waiting, client, extract, wanted):
-            done, failed = done + 1, failed + isinstance(result, FailedItem)
-            if done % LOG_EVERY == 0:
-                log.info("documents_fetched", done=done, failed=failed)
-            yield result
+        yield from _in_order(pool, waiting, outcome_of, extract.concurrency * LOOK_AHEAD, wanted)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -106,25 +125,25 @@ def fetch_documents(client: SourceClient, extract: Documents, wanted: Iterable[W
 def _in_order(
     pool: ThreadPoolExecutor,
     waiting: deque[Future[Document | FailedItem]],
-    client: SourceClient,
-    extract: Documents,
+    outcome_of: Callable[[str, int], Document | FailedItem],
+    most: int,
     wanted: Iterable[Wanted],
 ) -> Iterator[Document | FailedItem]:
     for position, identifier in wanted:
-        if len(waiting) >= extract.concurrency * LOOK_AHEAD:
+        if len(waiting) >= most:
             yield waiting.popleft().result()
         # A thread of its own would not know which partition a log line is about.
         context = copy_context()
-        waiting.append(pool.submit(context.run, _outcome_of, client, extract, identifier, position))
+        waiting.append(pool.submit(context.run, outcome_of, identifier, position))
     while waiting:
         yield waiting.popleft().result()
 
 
 def _outcome_of(
-    client: SourceClient, extract: Documents, identifier: str, position: int
+    client: SourceClient, extract: Documents, identifier: str, position: int, earlier: Earlier
 ) -> Document | FailedItem:
     try:
-        form, body = _fetch(client, extract, identifier)
+        return _fetch(client, extract, identifier, position, earlier)
     except SourceError as error:
         if error.affects_all:
             raise
@@ -132,27 +151,22 @@ def _outcome_of(
         item = failed_item(identifier, "extract", error, message, datetime.now(UTC), position)
         log.info("item_failed", identifier=identifier, failure_class=item.failure_class.value)
         return item
-    return Document(identifier, form.name, body, position)
 
 
-def _fetch(client: SourceClient, extract: Documents, identifier: str) -> tuple[DocumentFormat, bytes]:
+def _fetch(
+    client: SourceClient, extract: Documents, identifier: str, position: int, earlier: Earlier
+) -> Document:
     """Get a document in the first format that it is there and can be read in.
 
     When it is there, but can be read in none, the first one is given all the same: a mended parser may read it from
     landing.
     """
-    unreadable: tuple[DocumentFormat, bytes] | None = None
+    unreadable: Document | None = None
     absent: SourceError | None = None
     for form in extract.formats:
         try:
-            body = client.get(
-                extract.path_of(identifier, form),
-                {**extract.parameters, **form.parameters},
-                accept=form.accept,
-                # Other parsers' word is not taken for it that another attempt would get a better answer.
-                decode=parse_body if form.parse is None else _unparsed,
-            ).body
-            read_object(form, body)
+            document = _ask(client, extract, form, identifier, position, earlier)
+            read_object(form, document.body)
         except SourceError as error:
             if error.affects_all or not (error.status in _NOT_IN_THIS_FORMAT or error.status == 200):
                 raise
@@ -160,13 +174,39 @@ def _fetch(client: SourceClient, extract: Documents, identifier: str) -> tuple[D
             if absent is None or (error.failure_class.retryable and not absent.failure_class.retryable):
                 absent = error
         except UnreadableDocumentError:
-            unreadable = unreadable or (form, body)
+            unreadable = unreadable or document
         else:
-            return form, body
+            return document
     if unreadable is not None:
         return unreadable
     assert absent is not None
     raise absent
+
+
+def _ask(
+    client: SourceClient,
+    extract: Documents,
+    form: DocumentFormat,
+    identifier: str,
+    position: int,
+    earlier: Earlier,
+) -> Document:
+    """Get a document in one format, from landing where it has not changed."""
+    path, parameters = extract.path_of(identifier, form), {**extract.parameters, **form.parameters}
+    request = client.key_of(path, parameters)
+    answer = ask(
+        client,
+        path,
+        parameters,
+        earlier.headers(request) if extract.conditional else {},
+        partial(earlier.body, request),
+        accept=form.accept,
+        # Other parsers' word is not taken for it that another attempt would get a better answer.
+        decode=parse_body if form.parse is None else _unparsed,
+        maximum_bytes=extract.maximum_bytes,
+    )
+    kept = kept_headers(answer.headers, (), client.is_secret)
+    return Document(identifier, form.name, answer.body, position, request, kept, answer.not_modified)
 
 
 def read_object(form: DocumentFormat, body: bytes) -> dict[str, Any]:
@@ -214,6 +254,7 @@ def failed_item(
         message=" ".join(message.split()),
         attempted_at=at,
         position=position,
+        traceback=describe_place(error),
     )
 
 

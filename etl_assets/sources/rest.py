@@ -6,8 +6,7 @@ What belongs here: following the paginator, and refusing what would never end. W
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -16,11 +15,12 @@ import structlog
 
 from etl_assets.failures import SourceError
 from etl_assets.sources.answers import Answer
+from etl_assets.sources.asking import ask
 from etl_assets.sources.base import FIRST_TIME, Earlier, Page
 from etl_assets.sources.client import SourceClient
-from etl_assets.sources.conditional import conditions_of, kept_headers
+from etl_assets.sources.conditional import kept_headers
 from etl_assets.sources.http_failures import permanent
-from etl_assets.sources.records import EnvelopeError, parse_body, select_records
+from etl_assets.sources.records import EnvelopeError, select_records
 from etl_assets.streams.base import Rest, Window
 from etl_assets.streams.paging import AnsweredPage, NextPage, PagingError, ShiftedPagesError
 
@@ -66,7 +66,7 @@ def extract_pages(
         request = client.key_of(path, parameters)
         _check_new(request, seen, client.source.name)
         landed = earlier.headers(request) if rest.conditional else {}
-        answer = _ask(client, path, parameters, landed, partial(earlier.body, request))
+        answer = ask(client, path, parameters, landed, partial(earlier.body, request))
         records, following = _understand(answer, rest, parameters, total, client.source.name)
         if answer.not_modified and following is None and _may_have_grown(rest, records, most):
             answer = client.get(path, parameters)
@@ -107,33 +107,6 @@ def ensure_over(source: str, rest: Rest, window: Window, now: datetime) -> None:
             source=source,
             hint="run again then",
         )
-
-
-def _ask(
-    client: SourceClient,
-    path: str,
-    parameters: Mapping[str, str],
-    landed: Mapping[str, str],
-    read_landed: Callable[[], bytes | None],
-) -> Answer:
-    """Give the answer to a request, from landing where it has not changed.
-
-    Args:
-        client: Asks the source.
-        path: As for `SourceClient.get`.
-        parameters: As for `SourceClient.get`.
-        landed: Headers of the landed answer; empty where there is none.
-        read_landed: Reads its body; None where it is damaged.
-    """
-    answer = client.get(path, parameters, conditions=conditions_of(landed))
-    if not answer.not_modified:
-        return answer
-    body = read_landed()
-    if body is None:
-        log.warning("landed_answer_unusable", source=client.source.name, request=answer.url)
-        return client.get(path, parameters)
-    # An answer without a body may leave out the headers that have not changed either.
-    return replace(answer, body=body, json=parse_body(body), headers={**landed, **answer.headers})
 
 
 def _may_have_grown(rest: Rest, records: int, most: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 
 from etl_assets.settings import SourceSettings
@@ -35,6 +36,8 @@ class RestReader(Reader):
     def __init__(
         self, source: RestSource, settings: SourceSettings, watch: SourceWatch | None = None
     ) -> None:
+        if settings.rate is not None:
+            source = replace(source, requests_per_second=settings.rate)
         self._watch = watch or SourceWatch(source, settings.state_path)
         self._identifiers = settings.identifiers
         self.client = SourceClient(
@@ -67,8 +70,12 @@ class RestReader(Reader):
             return super().compare(extract, day, held)
         return compare_window(self.client, extract, extract.window_of(day), held)
 
-    def documents(self, extract: Documents, wanted: Iterable[Wanted] | None = None) -> Results:
+    def identifiers(self, extract: Documents) -> list[str]:
         """See `etl_assets.sources.documents.DocumentReader`."""
-        if wanted is None:
-            wanted = enumerate(identifiers_of(extract, self._identifiers))
-        return fetch_documents(self.client, extract, wanted)
+        return identifiers_of(extract, self._identifiers)
+
+    def documents(
+        self, extract: Documents, wanted: Iterable[Wanted], earlier: Earlier = FIRST_TIME
+    ) -> Results:
+        """See `etl_assets.sources.documents.DocumentReader`."""
+        return fetch_documents(self.client, extract, wanted, earlier)

@@ -53,14 +53,14 @@ def check_references(streams: Mapping[str, Stream]) -> None:
             if isinstance(audit, ForeignKey):
                 other = _other(said, streams, audit.references)
                 _check_column(said, other, audit.key)
-                _check_same_type(said, stream, audit.column, other, audit.key)
+                _check_same_type(said, contract_of(stream, audit.child), audit.column, other, audit.key)
             if isinstance(audit, Agreement):
                 other = _other(said, streams, audit.stream)
                 if other.business_date is None:
                     raise ConfigurationError(f"{said} needs a business_date of {other.id}, which has none")
                 _check_column(said, other, audit.stream_key)
                 _check_number(said, other, audit.stream_total)
-                _check_same_type(said, stream, audit.key, other, audit.stream_key)
+                _check_same_type(said, stream.contract, audit.key, other, audit.stream_key)
 
 
 def _check_plain(said: str, audit: Audit) -> None:
@@ -90,8 +90,10 @@ def _check_own_columns(said: str, stream: Stream, audit: Audit) -> None:
             if isinstance(stream.write, Append):
                 raise ConfigurationError(f"{said} cannot be: an equal row is not appended again")
             _refuse_lost(said, stream.contract, audit.columns)
-        case ForeignKey():
+        case ForeignKey(child=None):
             _refuse_lost(said, stream.contract, audit.columns)
+        case ForeignKey(child=str() as child):
+            _check_child_column(said, stream, child, audit.column)
         case Agreement():
             if stream.business_date is None:
                 raise ConfigurationError(f"{said} needs a business_date, which the stream has none of")
@@ -102,6 +104,24 @@ def _check_own_columns(said: str, stream: Stream, audit: Audit) -> None:
 def _check_column(said: str, stream: Stream, column: str) -> None:
     if column not in stream.contract.to_schema().columns:
         raise ConfigurationError(f"{said} names {column!r}, which the contract of {stream.id} does not have")
+
+
+def _check_child_column(said: str, stream: Stream, child: str, column: str) -> None:
+    if child not in {each.name for each in stream.children}:
+        raise ConfigurationError(f"{said} names the child table {child!r}, which {stream.id} does not have")
+    contract = contract_of(stream, child)
+    if column not in contract.to_schema().columns:
+        raise ConfigurationError(f"{said} names {column!r}, which the child table {child} does not have")
+    kind = arrow_schema(contract).field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+        raise ConfigurationError(f"{said}: column {column!r} of a child table must be text or a whole number")
+    _refuse_lost(said, contract, (column,))
+
+
+def contract_of(stream: Stream, child: str | None) -> type[Contract]:
+    """Give the contract of a stream's own table, or of one of its child tables."""
+    found = {each.name: each.contract for each in stream.children}
+    return stream.contract if child is None else found[child]
 
 
 def _check_number(said: str, stream: Stream, column: str) -> None:
@@ -116,8 +136,8 @@ def _check_number(said: str, stream: Stream, column: str) -> None:
         raise ConfigurationError(f"{said}: column {column!r} must be a number, not {kind}")
 
 
-def _check_same_type(said: str, stream: Stream, column: str, other: Stream, there: str) -> None:
-    mine = arrow_schema(stream.contract).field(column).type
+def _check_same_type(said: str, contract: type[Contract], column: str, other: Stream, there: str) -> None:
+    mine = arrow_schema(contract).field(column).type
     theirs = arrow_schema(other.contract).field(there).type
     if mine != theirs:
         raise ConfigurationError(

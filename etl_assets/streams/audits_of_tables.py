@@ -44,17 +44,19 @@ class UniqueInTable(Audit):
 
 @dataclass(frozen=True)
 class ForeignKey(Audit):
-    """Values of a column exist in another stream's table.
+    """Values of a column exist in a table: another stream's, or its own.
 
     A value that is not there yet is pending, and no fault, until the other stream has published every day up to
     `grace_days` after this one: a dimension may come later than the facts.
 
     Args:
         column: The column; a missing value refers to nothing.
-        references: The other stream, `<source>/<name>`.
+        references: The other stream, `<source>/<name>`; the stream itself where its rows refer to one another. What was
+            removed at the source is then not there any more.
         key: The other stream's column.
         grace_days: Days that the other stream may be late by.
         maximum_share: Greatest share of rows whose value does not exist.
+        child: Child table that the column is of; the stream's own table where not given.
     """
 
     column: str
@@ -62,20 +64,25 @@ class ForeignKey(Audit):
     key: str
     grace_days: int = 0
     maximum_share: float = 0.0
+    child: str | None = None
 
     kind = "foreign_key"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column."""
-        return (self.column,)
+        """The column, unless it is a child table's."""
+        return () if self.child else (self.column,)
+
+    @property
+    def check_name(self) -> str:
+        """Name of the Dagster check."""
+        return self.name or "__".join(filter(None, (self.kind, self.child, self.column)))
 
     @property
     def description(self) -> str:
         """What must hold."""
-        return (
-            f"{self.column} exists as {self.key} in {self.references}, {self.grace_days} days later at most."
-        )
+        column = f"{self.column} of {self.child}" if self.child else self.column
+        return f"{column} exists as {self.key} in {self.references}, {self.grace_days} days later at most."
 
     def problem(self) -> str | None:
         """Tell what is wrong."""

@@ -31,7 +31,8 @@ from etl_assets.streams.authentication import (
     NoAuthentication,
     OAuth2ClientCredentials,
 )
-from etl_assets.streams.columns import IDENTIFIER, check_columns
+from etl_assets.streams.children import Children, check_children
+from etl_assets.streams.columns import IDENTIFIER, check_columns, check_embedded
 from etl_assets.streams.contract import (
     Contract,
     Date,
@@ -75,6 +76,7 @@ __all__ = [
     "Breaker",
     "Categories",
     "Cdc",
+    "Children",
     "Contract",
     "Count",
     "Cursor",
@@ -171,6 +173,9 @@ class Stream:
         ignored_fields: Raw fields that are known and make no column of their own name: nobody wants them, or only the
             transform reads them. They are no change of schema.
         audits: What must hold for a day as a whole before it is published.
+        embed: Text columns that rows are searched by, by meaning; the first one names a row. With the extra `embed`
+            they are made into vectors after each load.
+        children: Lists within each record that become tables of their own.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -190,6 +195,8 @@ class Stream:
     schema_changes: SchemaPolicy = SchemaPolicy.FREEZE
     ignored_fields: tuple[str, ...] = ()
     audits: tuple[Audit, ...] = ()
+    children: tuple[Children, ...] = ()
+    embed: tuple[str, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -211,8 +218,15 @@ class Stream:
             self.business_date,
             windowed=not (isinstance(self.extract, Documents) or _is_whole_present(self.extract)),
         )
-        check_schema_policy(self.id, self.contract, self.schema_changes, self.ignored_fields)
+        check_children(self.id, self.contract, self.write, self.children)
+        check_schema_policy(self)
         check_audits(self)
+        check_embedded(self.id, self.contract, self.write, self.embed)
+
+    @property
+    def contracts(self) -> tuple[type[Contract], ...]:
+        """Its own contract, and those of its child tables."""
+        return (self.contract, *(child.contract for child in self.children))
 
     @property
     def id(self) -> str:

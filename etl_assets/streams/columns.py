@@ -74,6 +74,28 @@ def check_columns(
     _check_different(stream, write, uses)
 
 
+def check_embedded(
+    stream: str, contract: type[Contract], write: WriteDisposition, embed: tuple[str, ...]
+) -> None:
+    """Check the columns that rows are searched by.
+
+    Raises:
+        ConfigurationError: If one is no text in clear, or rows have no key of one column to be found by.
+    """
+    if not embed:
+        return
+    if not isinstance(write, Merge | Snapshot) or len(write.key_columns) != 1:
+        raise ConfigurationError(f"{stream}: embed needs Merge or Snapshot with a key of one column")
+    types = arrow_schema(contract)
+    for name in embed:
+        column = contract.to_schema().columns.get(name)
+        personal = FieldNotes.from_metadata(column.metadata).personal if column is not None else None
+        if column is None or personal is not None or not pa.types.is_string(types.field(name).type):
+            raise ConfigurationError(
+                f"{stream}: embed names {name!r}, which is no text without personal data"
+            )
+
+
 def _check_different(stream: str, write: WriteDisposition, uses: list[tuple[str, str]]) -> None:
     """Check that no column is given two parts that only different columns can play."""
     keys = [name for use, name in uses if use == "key"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from types import ModuleType
 
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.audit_columns import check_references
-from etl_assets.streams.base import Contract, Stream
+from etl_assets.streams.base import Contract, Documents, Stream
 
 DEFAULT_PACKAGE = "etl_assets.streams"
 NOT_A_STREAM = frozenset({"source"})
@@ -43,8 +44,8 @@ class StreamCatalogue(Mapping[str, Stream]):
 
     @cached_property
     def code_versions(self) -> dict[str, str]:
-        """A short hash of each stream's file: changes when its author changed anything."""
-        return {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in self.files.items()}
+        """A short hash of each stream's file and its parsers: changes when their author changed anything."""
+        return {name: _version(self.files[name], stream) for name, stream in self.streams.items()}
 
     def select(self, names: list[str] | tuple[str, ...]) -> list[Stream]:
         """Pick streams by identifier, or by source name for all of a source; all of them when none is named.
@@ -96,7 +97,38 @@ def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
         streams[stream.id] = stream
         files[stream.id] = path
     check_references(streams)
+    _check_tables(streams, files)
     return StreamCatalogue(streams, files)
+
+
+def _check_tables(streams: dict[str, Stream], files: dict[str, Path]) -> None:
+    """Refuse a child table that has the name of a stream's own table."""
+    for stream in streams.values():
+        for child in stream.children:
+            if (other := f"{stream.id}_{child.name}") in streams:
+                raise ConfigurationError(
+                    f"{_short(files[stream.id])}: child table {child.name!r} has the name of stream {other}"
+                )
+
+
+def _version(file: Path, stream: Stream) -> str:
+    digest = hashlib.sha256(file.read_bytes())
+    for other in sorted(_parser_files(stream) - {file}):
+        digest.update(other.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _parser_files(stream: Stream) -> set[Path]:
+    """Give the files of a stream's parsers: with the file of each, those beside it that it may rely on."""
+    files: set[Path] = set()
+    for form in stream.extract.formats if isinstance(stream.extract, Documents) else ():
+        module = inspect.getmodule(form.parse) if form.parse is not None else None
+        if module is None or module.__file__ is None:
+            continue
+        home = Path(module.__file__)
+        # Beside a stream's own file lie other streams, which are none of its business.
+        files |= {home} if stream.source.name == home.parent.name else set(home.parent.glob("*.py"))
+    return files
 
 
 def _stream_modules(package: str) -> list[str]:

@@ -87,6 +87,9 @@ class Documents:
             (404, 406) or cannot be read.
         concurrency: Documents of a day under way at once; the source's own limits hold as well.
         present_until: How long after the end of a day the present may still be taken for that day's.
+        conditional: Whether a document that was landed before, with whichever day, is asked for with
+            `If-None-Match` and `If-Modified-Since`, so that an unchanged one is taken from landing.
+        maximum_bytes: Bytes of a document at most; a larger one is a failed item.
 
     Raises:
         ConfigurationError: If the parts do not make sense together.
@@ -98,6 +101,8 @@ class Documents:
     formats: tuple[DocumentFormat, ...] = (JSON,)
     concurrency: int = 4
     present_until: timedelta = timedelta(days=1)
+    conditional: bool = True
+    maximum_bytes: int = 32 * 1024 * 1024
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.formats]
@@ -107,8 +112,10 @@ class Documents:
             _check_path(path)
         if self.present_until < timedelta(0):
             raise ConfigurationError(f"documents {self.path!r}: present_until must not be negative")
-        if self.concurrency < 1:
-            raise ConfigurationError(f"documents {self.path!r}: concurrency must be at least 1")
+        if self.concurrency < 1 or self.maximum_bytes < 1:
+            raise ConfigurationError(
+                f"documents {self.path!r}: concurrency and maximum_bytes must be at least 1"
+            )
 
     def window_of(self, day: date) -> Window:
         """Give the span of a day; the source is not asked for it."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.contract import Contract, FieldNotes
+from etl_assets.streams.contract import FieldNotes
 
 if TYPE_CHECKING:
     from etl_assets.streams.base import Stream
@@ -30,35 +30,35 @@ class SchemaPolicy(StrEnum):
     """The day is withheld."""
 
 
-def check_schema_policy(
-    stream: str, contract: type[Contract], policy: SchemaPolicy, ignored_fields: tuple[str, ...]
-) -> None:
+def check_schema_policy(stream: Stream) -> None:
     """Check what a declaration says about fields that its contract does not know.
 
     Args:
-        stream: The stream's id, for messages.
-        contract: The stream's contract.
-        policy: What happens to unknown fields.
-        ignored_fields: Raw fields that are known and make no column.
+        stream: The stream; its child tables fit it.
 
     Raises:
         ConfigurationError: If it does not fit.
     """
+    policy = stream.schema_changes
     if policy not in list(SchemaPolicy):
         raise ConfigurationError(
-            f"{stream}: schema_changes must be one of {', '.join(SchemaPolicy)}, not {policy!r}"
+            f"{stream.id}: schema_changes must be one of {', '.join(SchemaPolicy)}, not {policy!r}"
         )
-    notes = {
-        name: FieldNotes.from_metadata(column.metadata)
+    notes = [
+        (name, FieldNotes.from_metadata(column.metadata))
+        for contract in stream.contracts
         for name, column in contract.to_schema().columns.items()
-    }
-    altered = [name for name, note in notes.items() if note.personal is not None and note.personal.alters]
+    ]
+    altered = [name for name, note in notes if note.personal is not None and note.personal.alters]
     if policy == SchemaPolicy.EVOLVE and altered:
         raise ConfigurationError(
-            f"{stream}: schema_changes='evolve' would write new fields in clear beside personal data ({altered[0]})",
+            f"{stream.id}: schema_changes='evolve' would write new fields in clear beside personal data ({altered[0]})",
             hint="use freeze, and take new fields into the contract, where they get a tag",
         )
-    _check_ignored(stream, {note.raw or name: name for name, note in notes.items()}, ignored_fields)
+    own = notes[: len(stream.contract.to_schema().columns)]
+    read = {note.raw or name: name for name, note in own}
+    read |= {child.raw_field: f"the child table {child.name}" for child in stream.children}
+    _check_ignored(stream.id, read, stream.ignored_fields)
 
 
 def _check_ignored(stream: str, read: dict[str, str], ignored_fields: tuple[str, ...]) -> None:

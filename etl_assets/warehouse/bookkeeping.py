@@ -115,6 +115,7 @@ _VERSION_7 = (
     "COMMENT ON TABLE etl.check_results IS 'What each check said of a partition, each time it was evaluated.'",
     "COMMENT ON TABLE etl.partition_statistics IS 'Numbers of each published partition that audits compare with.'",
 )
+_VERSION_8 = ("ALTER TABLE etl.failed_items ADD COLUMN traceback VARCHAR",)
 _STEPS = (
     _VERSION_1,
     _VERSION_2,
@@ -123,6 +124,7 @@ _STEPS = (
     _VERSION_5,
     _VERSION_6,
     _VERSION_7,
+    _VERSION_8,
 )
 
 

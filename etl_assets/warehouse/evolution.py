@@ -23,6 +23,7 @@ from etl_assets.streams.base import Stream
 from etl_assets.streams.contract import Contract, FieldNotes
 from etl_assets.streams.observed import EVOLVED_COLUMN, ObservedField, SetAside
 from etl_assets.streams.schema_policy import SchemaPolicy
+from etl_assets.warehouse.children import ensure_child_tables
 from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.identifiers import text_literal
 from etl_assets.warehouse.known_fields import KnownField, KnownFields, Use
@@ -134,6 +135,7 @@ class Evolution:
         is_evolving = stream.schema_changes == SchemaPolicy.EVOLVE
         layout = with_evolved(replace(layout, columns=columns), evolved if is_evolving else ())
         layout, found = ensure_table(self._connection, layout)
+        found += ensure_child_tables(self._connection, stream, layout)
         for name in beside.keys() & own:
             self._known.save(stream, replace(beside[name], column=None, kinds=frozenset(), use=Use.CONTRACT))
         changes = [

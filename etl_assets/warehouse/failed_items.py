@@ -20,6 +20,8 @@ from etl_assets.warehouse.schema import table_columns
 from etl_assets.warehouse.transaction import naive_utc
 
 PENDING, RESOLVED = "pending", "resolved"
+EMBED = "embed"
+"""The stage of items whose text could not be embedded; they have an account of their own (`embeddings`)."""
 
 _FAILED = "_etl_failed"
 _SAME_PARTITION = "f.source = $source AND f.stream = $stream AND f.partition = $partition"
@@ -68,6 +70,7 @@ class KnownItem:
     first_attempt_at: datetime
     last_attempt_at: datetime
     state: str
+    traceback: str = ""
 
     @property
     def is_pending(self) -> bool:
@@ -91,7 +94,9 @@ class Retry(StrEnum):
     """Those that failed for whichever reason."""
 
     def takes(self, item: KnownItem) -> bool:
-        """Whether a failed item is one of those."""
+        """Whether a failed item is one of those; what could not be embedded is there, and need not be asked for."""
+        if item.stage == EMBED:
+            return False
         return self is Retry.ALL or (self is Retry.TRANSIENT and item.retryable)
 
 
@@ -104,24 +109,25 @@ def record_failed_items(connection: duckdb.DuckDBPyConnection, failed: FailedIte
     if failed.published:
         connection.execute(
             f"UPDATE etl.failed_items AS f SET state = '{RESOLVED}', run_id = $run_id "
-            f"WHERE {_SAME_PARTITION} AND f.state = '{PENDING}' "
+            f"WHERE {_SAME_PARTITION} AND f.state = '{PENDING}' AND f.stage <> '{EMBED}' "
             f"AND NOT EXISTS (SELECT 1 FROM {_FAILED} AS failed WHERE {_SAME_ITEM})",
             failed.key | {"run_id": failed.run_id},
         )
     connection.execute(
         "UPDATE etl.failed_items AS f SET stage = failed.stage, error_type = failed.error_type, "
-        "failure_class = failed.failure_class, message = failed.message, "
+        "failure_class = failed.failure_class, message = failed.message, traceback = failed.traceback, "
         "attempts = f.attempts + CASE WHEN f.last_attempt_at = failed.attempted_at THEN 0 ELSE 1 END, "
         f"last_attempt_at = failed.attempted_at, state = '{PENDING}', run_id = $run_id "
-        f"FROM {_FAILED} AS failed WHERE {_SAME_PARTITION} AND {_SAME_ITEM}",
+        f"FROM {_FAILED} AS failed WHERE {_SAME_PARTITION} AND {_SAME_ITEM} AND f.stage <> '{EMBED}'",
         failed.key | {"run_id": failed.run_id},
     )
     connection.execute(
         "INSERT INTO etl.failed_items (source, stream, partition, identifier, stage, error_type, failure_class, "
-        "message, attempts, first_attempt_at, last_attempt_at, state, run_id) "
+        "message, attempts, first_attempt_at, last_attempt_at, state, run_id, traceback) "
         "SELECT $source, $stream, CAST($partition AS DATE), identifier, stage, error_type, failure_class, "
-        f"message, 1, attempted_at, attempted_at, '{PENDING}', $run_id FROM {_FAILED} AS failed WHERE NOT EXISTS "
-        f"(SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM})",
+        f"message, 1, attempted_at, attempted_at, '{PENDING}', $run_id, traceback FROM {_FAILED} AS failed "
+        f"WHERE NOT EXISTS (SELECT 1 FROM etl.failed_items AS f WHERE {_SAME_PARTITION} AND {_SAME_ITEM} "
+        f"AND f.stage <> '{EMBED}')",
         failed.key | {"run_id": failed.run_id},
     )
     connection.execute(f"DROP TABLE {_FAILED}")
@@ -157,9 +163,12 @@ def known_items(
     if not table_columns(connection, "etl", "failed_items"):
         return []
     source, _, name = stream_id.partition("/")
+    # A warehouse that was last written by an older version is read as it is.
+    known = table_columns(connection, "etl", "failed_items")
+    traceback = "coalesce(traceback, '')" if "traceback" in known else "''"
     found = connection.execute(
         "SELECT partition, identifier, stage, error_type, failure_class, message, attempts, first_attempt_at, "
-        "last_attempt_at, state FROM etl.failed_items WHERE source = $source AND stream = $stream "
+        f"last_attempt_at, state, {traceback} FROM etl.failed_items WHERE source = $source AND stream = $stream "
         "AND ($days IS NULL OR list_contains(CAST($days AS DATE[]), partition)) "
         "AND ($state IS NULL OR state = $state) ORDER BY partition, identifier",
         {
@@ -179,6 +188,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, items: Sequence[FailedItem]) -
         "error_type": ("VARCHAR", [item.error_type for item in items]),
         "failure_class": ("VARCHAR", [item.failure_class.value for item in items]),
         "message": ("VARCHAR", [item.message for item in items]),
+        "traceback": ("VARCHAR", [item.traceback for item in items]),
         "attempted_at": ("TIMESTAMP", [naive_utc(item.attempted_at) for item in items]),
     }
     parts = ", ".join(f"unnest(CAST(${name} AS {kind}[])) AS {name}" for name, (kind, _) in columns.items())

@@ -6,14 +6,16 @@ What belongs here: that order. What does not: the transaction itself (`session`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
 import duckdb
 
 from etl_assets.outcomes import SchemaChange, Status
+from etl_assets.streams.base import Stream
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.children import follow_parent
 from etl_assets.warehouse.commit import commit_partition
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.evolution import Evolution, Plan
@@ -75,8 +77,27 @@ def commit_together(
             raise WithheldLateError(place, replace(requests[place], verdict=Status.WITHHELD, message=message))
         changes = of_table + plan.changes
         results.append(replace(result, warnings=request.warnings, schema_changes=changes))
+    for stream, layout in _to_follow(known_layouts, layouts, results, planned):
+        follow_parent(connection, stream, layout)
     record_checks(connection, [_checked(*pair) for pair in zip(judged, results, strict=True)])
     return results, layouts
+
+
+def _to_follow(
+    known_layouts: Mapping[str, TableLayout],
+    layouts: Mapping[str, TableLayout],
+    results: Sequence[CommitResult],
+    requests: Sequence[CommitRequest],
+) -> Iterator[tuple[Stream, TableLayout]]:
+    """Give the streams whose child tables may be out of step: rows changed, or the tables were just settled."""
+    changed = {
+        request.stream.id
+        for request, result in zip(requests, results, strict=True)
+        if result.counts.loaded or result.counts.removed or request.stream.id not in known_layouts
+    }
+    for stream in {request.stream.id: request.stream for request in requests}.values():
+        if stream.children and stream.id in changed:
+            yield stream, layouts[stream.id]
 
 
 def _plans(ledger: Ledger, evolution: Evolution, requests: Sequence[CommitRequest]) -> list[Plan]:

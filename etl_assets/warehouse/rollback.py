@@ -20,6 +20,7 @@ import duckdb
 from etl_assets.failures import FailureClass, WarehouseError
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.children import follow_parent
 from etl_assets.warehouse.commit import load_of
 from etl_assets.warehouse.commit_account import counts_of, record_bad, record_load
 from etl_assets.warehouse.commit_request import CommitRequest
@@ -111,6 +112,7 @@ def roll_back(
     ledger.record_rolled_back(stream, sorted(cut.logged & cut.now.keys()), run_id, at)
     _take_out(connection, layout, rollback, run_id)
     _restore(connection, ledger, layout, rollback)
+    follow_parent(connection, stream, layout)
     _set_watermark(connection, rollback)
     _digest(connection, layout, rollback, _AFTER)
     dates = _differing_dates(connection, stream)

@@ -7,7 +7,7 @@ does not: rows, and which columns a table has beside the contract's (`evolution`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -15,7 +15,8 @@ import duckdb
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.outcomes import SchemaChange, SchemaChangeKind
 from etl_assets.streams.base import Stream
-from etl_assets.streams.contract import arrow_schema
+from etl_assets.streams.children import CHILDREN_COLUMN, POSITION
+from etl_assets.streams.contract import Contract, arrow_schema
 from etl_assets.streams.write import Append, Cdc, Merge, Snapshot
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 from etl_assets.warehouse.types import canonical_text, is_wider
@@ -78,6 +79,12 @@ BROUGHT_BY = Column(
 )
 REMOVED_ON = Column("_removed_on", "DATE", "Day of the first snapshot in which the row is gone.")
 
+CHILDREN = Column(
+    CHILDREN_COLUMN, "VARCHAR", "The record's lists as JSON, by child table, which are made from it."
+)
+CHILDREN_HASH = Column("_children_hash", "VARCHAR", "MD5 of the record's lists that the row was made from.")
+CHILD_POSITION = Column(POSITION, "BIGINT", "Place in the record's list, from 1.")
+
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
@@ -115,18 +122,46 @@ def layout_of(stream: Stream) -> TableLayout:
     Raises:
         ConfigurationError: If a column has a type that the warehouse has no counterpart for.
     """
-    types = arrow_schema(stream.contract)
-    fixed = _fixed(stream)
-    columns = tuple(
+    columns = _columns_of(stream, stream.contract, _fixed(stream))
+    if stream.children:
+        columns = (*columns, CHILDREN)
+    return TableLayout(stream.source.name, stream.name, columns, PLATFORM_COLUMNS + _marks(stream))
+
+
+def child_layouts(stream: Stream, parent: TableLayout) -> dict[str, TableLayout]:
+    """Derive the layouts of a stream's child tables, by their names, from their contracts.
+
+    Args:
+        stream: The stream.
+        parent: The layout of its own table.
+
+    Raises:
+        ConfigurationError: If a column has a type that the warehouse has no counterpart for.
+    """
+    keys = set(getattr(stream.write, "key_columns", ()))
+    key = tuple(column for column in parent.columns if column.name in keys)
+    return {
+        child.name: TableLayout(
+            parent.schema,
+            f"{parent.table}_{child.name}",
+            (*key, CHILD_POSITION, *_columns_of(stream, child.contract)),
+            (*PLATFORM_COLUMNS, CHILDREN_HASH),
+        )
+        for child in stream.children
+    }
+
+
+def _columns_of(stream: Stream, contract: type[Contract], fixed: Collection[str] = ()) -> tuple[Column, ...]:
+    types = arrow_schema(contract)
+    return tuple(
         Column(
             name,
             _sql_type(stream, name, str(types.field(name).type)),
             column.description or "",
             fixed=name in fixed,
         )
-        for name, column in stream.contract.to_schema().columns.items()
+        for name, column in contract.to_schema().columns.items()
     )
-    return TableLayout(stream.source.name, stream.name, columns, PLATFORM_COLUMNS + _marks(stream))
 
 
 def with_evolved(layout: TableLayout, evolved: Iterable[Column]) -> TableLayout:

@@ -16,11 +16,13 @@ import duckdb
 import structlog
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.outcomes import CheckResult, PartitionOutcome, Status
+from etl_assets.outcomes import CheckResult, FailedItem, PartitionOutcome, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
+from etl_assets.warehouse.children import make_anew
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.decisions import Decision, standing_decisions
+from etl_assets.warehouse.embeddings import Embeddings, PendingText
 from etl_assets.warehouse.errors import told_plainly
 from etl_assets.warehouse.evolution import Evolution
 from etl_assets.warehouse.group_commit import WithheldLateError, commit_together
@@ -240,6 +242,36 @@ class Session:
             rows=result.rows,
         )
         return result
+
+    def store_embeddings(
+        self,
+        stream: Stream,
+        model: str,
+        texts: Sequence[PendingText],
+        vectors: Sequence[Sequence[float]],
+        failed: Sequence[tuple[FailedItem, PendingText]],
+        run_id: str,
+        at: datetime,
+    ) -> None:
+        """Store vectors of texts, and which texts could not be embedded; see `Embeddings.store`.
+
+        Raises:
+            WarehouseError: If they cannot be written; none was.
+        """
+        embeddings = Embeddings(self._connection, stream, model)
+        with self._writing(f"embed {stream.id}"):
+            embeddings.store(texts, vectors, run_id, at)
+            items, partitions = [item for item, _ in failed], [text.partition for _, text in failed]
+            embeddings.record_failures(items, partitions, [text.key for text in texts], run_id)
+
+    def remake_child_tables(self, stream: Stream) -> None:
+        """Make the rows of a stream's child tables anew from its own table, after somebody changed them.
+
+        Raises:
+            WarehouseError: If they cannot be written; none was.
+        """
+        with self._writing(f"make the child tables of {stream.id} anew"):
+            make_anew(self._connection, stream)
 
     def pending_marts(self, marts: Iterable[Mart]) -> tuple[Mart, ...]:
         """Give the marts that a rebuild would change: data was loaded since, or the SQL changed."""

@@ -39,6 +39,9 @@ rows = { warning_below = 5, error_below = 1 }
 
 [streams."shop/customers"]
 deadline = "never"
+
+[streams."eidc/datasets"]
+deadline = "never"
 """
 DAY = date(2025, 2, 27)
 COUNTS = dict(extracted=100, staged=100, quarantined=0, warned=0, failed_items=0)
@@ -256,7 +259,7 @@ def test_late_days_are_told_after_their_deadline_by_day_and_not_by_the_latest_lo
         ("finance/fx_rates", "2025-03-01"),
         ("shop/orders", "2025-03-01"),
         ("shop/products", "2025-03-01"),
-    }, "shop/customers may take any time"
+    }, "shop/customers and eidc/datasets may take any time"
     watch.tick(30)
     titles = {notice.title for notice in watch.told.notices}
     assert "shop (2 streams): 2 days late" in titles
@@ -381,10 +384,10 @@ def test_the_summary_of_a_day_comes_once_at_its_time_for_each_owner(watch: Watch
     watch.tick(90)
     watch.tick(60)
     of_owner = {notice.owners[0]: notice for notice in watch.told.notices}
-    assert sorted(of_owner) == ["team:finance", "team:logistics", "team:sales"]
+    assert sorted(of_owner) == ["team:finance", "team:logistics", "team:research", "team:sales"]
     facts = {fact.label: fact.text for fact in of_owner["team:sales"].facts}
     assert facts["shop/orders"] == "published with warnings: 100 rows, 7 quarantined (7.0%)"
     assert facts["shop/products"] == "not loaded"
     for _ in range(20):
         watch.tick(600)
-    assert len(watch.told.notices) == 3
+    assert len(watch.told.notices) == 4

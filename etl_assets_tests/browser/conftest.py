@@ -26,6 +26,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, 
 
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.server import running_source
+from etl_assets_tests.conftest import NOBODY
 
 DAYS = 12
 FAILED_DAY = 4
@@ -164,7 +165,8 @@ def end(process: subprocess.Popen[str]) -> None:
 def command_environment(folder: Path, **variables: str) -> dict[str, str]:
     """Environment of a process that works in a folder of its own and inherits no setting."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ETL_", "DAGSTER_"))}
-    return {**kept, "ETL_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1", **variables}
+    own = {"ETL_DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1", "ETL_EIDC_URL": NOBODY}
+    return {**kept, **own, **variables}
 
 
 @pytest.fixture(scope="session")

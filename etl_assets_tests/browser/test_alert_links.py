@@ -24,7 +24,7 @@ def test_a_failed_day(screen: Screen, loaded_days: LoadedDays) -> None:
         (Declared("daily_at_0200_utc", Kind.SCHEDULE_FAILING), "02:00 UTC, for yesterday."),
         (
             Declared("mart_automation", Kind.SENSOR_FAILING),
-            "Rebuilds marts when a table that they read was loaded.",
+            "Rebuilds marts, and embeds, when a table that they read was loaded.",
         ),
     ],
     ids=["schedule", "sensor"],

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from etl_assets.cli.progress import BarReporter, CollectingReporter, LineReporter, make_reporter
+from etl_assets.observability.progress import tell_outcome
 from etl_assets.outcomes import Status
 from etl_assets_tests.cli.outcomes import FIRST, outcome
 
@@ -38,8 +39,8 @@ def tell(reporter: CollectingReporter, *statuses: Status, first: int = 0) -> Non
     for number, status in enumerate(statuses, first):
         day = (FIRST + timedelta(days=number)).isoformat()
         for stage in STAGES[:2]:
-            reporter.stage_done("shop/orders", day, stage)
-        reporter.partition_done(outcome(number, status))
+            reporter.item_stage("shop/orders", day, stage)
+        tell_outcome(reporter, outcome(number, status))
     reporter.end("shop/orders")
 
 
@@ -54,7 +55,7 @@ def test_bar_per_stream_and_stage() -> None:
     reporter = BarReporter(console, TOTALS)
     tell(reporter, Status.PUBLISHED, Status.PUBLISHED_WITH_WARNINGS)
     reporter.start("shop/order_lines", STAGES[:1], 2)
-    reporter.stage_done("shop/order_lines", FIRST.isoformat(), "extract")
+    reporter.item_stage("shop/order_lines", FIRST.isoformat(), "extract")
     reporter.close()
     assert bars(output.getvalue()) == {
         "shop/orders extract": "2/3",
@@ -96,8 +97,8 @@ def test_bars_say_what_went_wrong_once_per_cause() -> None:
 def test_bars_do_not_mind_an_unknown_stage_or_markup() -> None:
     console, output = terminal()
     reporter = BarReporter(console, {})
-    reporter.stage_done("shop/orders", "2025-03-10", "extract")
-    reporter.partition_done(outcome(status=Status.FAILED, message="[bold]x[/nonsense] [/]"))
+    reporter.item_stage("shop/orders", "2025-03-10", "extract")
+    tell_outcome(reporter, outcome(status=Status.FAILED, message="[bold]x[/nonsense] [/]"))
     reporter.close()
     assert "[bold]x[/nonsense] [/]" in output.getvalue()
 
@@ -140,7 +141,7 @@ def test_many_threads_may_tell_at_once() -> None:
 
     def work(first: int) -> None:
         for number in range(first, first + 50):
-            reporter.stage_done("shop/orders", str(number), "extract")
+            reporter.item_stage("shop/orders", str(number), "extract")
 
     threads = [threading.Thread(target=work, args=(first,)) for first in (0, 50, 100, 150)]
     for thread in threads:

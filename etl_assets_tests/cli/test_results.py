@@ -62,7 +62,18 @@ def test_exit_code(shown: BackfillResult, code: int) -> None:
 def test_json_for_machines() -> None:
     shown = result(outcome(), outcome(2, Status.FAILED), outcome(1, Status.WITHHELD))
     found = json.loads(json.dumps(shown.as_json()))
-    assert list(found) == ["streams", "marts", "gaps", "run_ids", "seconds", "problem", "notes", "exit_code"]
+    assert list(found) == [
+        "streams",
+        "marts",
+        "documents",
+        "embeddings",
+        "gaps",
+        "run_ids",
+        "seconds",
+        "problem",
+        "notes",
+        "exit_code",
+    ]
     lines, orders = found["streams"]
     assert (lines["stream"], lines["days"], lines["problems"]) == ("shop/order_lines", {}, [])
     assert orders == {

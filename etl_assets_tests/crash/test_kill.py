@@ -199,10 +199,15 @@ class _Announcer(SilentReporter):
         with self._lock:
             self._listener.send("step")
 
-    def stage_done(self, stream: str, partition: str, stage: str) -> None:
+    def item_stage(self, work: str, item: str, stage: str) -> None:
         self.announce()
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
+        self.announce()
+
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
         self.announce()
 
 

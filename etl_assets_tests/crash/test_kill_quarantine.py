@@ -60,7 +60,8 @@ class _Announcer(SilentReporter):
     def __init__(self, listener: Connection) -> None:
         self._listener = listener
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
+        assert outcome is not None
         self._listener.send(outcome.status.value)
 
 

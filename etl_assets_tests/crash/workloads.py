@@ -34,6 +34,7 @@ from etl_assets.streams import parse
 from etl_assets.streams.base import (
     Append,
     Cdc,
+    Children,
     Contract,
     Documents,
     ErrorBudget,
@@ -73,6 +74,12 @@ class Things(Contract):
     thing_id: str = Field()
     amount: int = Field(ge=0)
     seen_at: Timestamp = Field()
+
+
+class Parts(Contract):
+    """Parts of a thing."""
+
+    part: str = Field()
 
 
 class Changes(Contract):
@@ -214,6 +221,14 @@ def _things(number: int, state: int) -> list[dict[str, Any]]:
     ]
 
 
+def _things_with_parts(number: int, state: int) -> list[dict[str, Any]]:
+    """Each thing has parts, as many as its amount says, which change with it."""
+    return [
+        thing | {"parts": [{"part": f"{thing['amount']}-{place}"} for place in range(thing["amount"] % 3)]}
+        for thing in _things(number, state)
+    ]
+
+
 def _changes(number: int, state: int) -> list[dict[str, Any]]:
     """A day brings changes to things of all days; the second state has told more of the loaded day."""
     things = _things(number, 0)
@@ -286,8 +301,14 @@ WORKLOADS: dict[str, Workload] = {
     "soft_changes": Workload(_stream("changes", _TABLE, Cdc(**_CHANGES, delete="soft")), _changes),
     "hard_changes": Workload(_stream("changes", _FILES, Cdc(**_CHANGES, delete="hard")), _changes),
     "history": Workload(
-        _stream("customers", _FILES, Snapshot(key="thing_id", history=True, guard=1.0), window_column=None),
-        _things,
+        _stream(
+            "customers",
+            _FILES,
+            Snapshot(key="thing_id", history=True, guard=1.0),
+            window_column=None,
+            children=(Children(name="parts", contract=Parts),),
+        ),
+        _things_with_parts,
     ),
     "snapshot": Workload(
         _stream(

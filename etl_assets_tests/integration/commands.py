@@ -55,7 +55,8 @@ class Finished:
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Give this process's environment without any setting of the project or of Dagster, and some variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ETL_", "DAGSTER_"))}
-    return {**kept, **variables}
+    # No process that a test starts may ask the public catalogue, whose address is a default.
+    return {**kept, "ETL_EIDC_URL": "http://127.0.0.1:9", **variables}
 
 
 def command_line(*arguments: str) -> list[str]:

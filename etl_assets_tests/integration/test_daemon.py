@@ -18,7 +18,7 @@ from etl_assets.demo.server import RunningSource
 from etl_assets.marts.catalogue import discover_marts
 from etl_assets.orchestration.backfill import load_days, rebuild_marts
 from etl_assets.orchestration.instance import opened_instance, prepare_dagster_home
-from etl_assets.orchestration.keys import DAILY_JOB, Layer, mart_key, stream_key
+from etl_assets.orchestration.keys import DAILY_JOB, Layer, embeddings_key, mart_key, stream_key
 from etl_assets.settings import Settings
 from etl_assets.streams.discovery import discover_streams
 from etl_assets_tests.integration.conftest import Use
@@ -55,7 +55,8 @@ def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: Runni
     assert result.success
     made = {event.asset_key for event in result.get_asset_materialization_events()}
     every_key = {stream_key(layer, stream) for stream in ALL_STREAMS for layer in Layer}
-    assert made == {*every_key, mart_key("daily_sales")}
+    embedded = {embeddings_key(stream) for stream in discover_streams().values() if stream.embed}
+    assert made == {*every_key, *embedded, mart_key("daily_sales")}
     [(sold,)] = select(settings.warehouse_path, "SELECT sum(amount) FROM shop.order_lines")
     mart = "SELECT day, net_revenue FROM marts.daily_sales"
     assert select(settings.warehouse_path, mart) == [(day, sold)]

@@ -35,7 +35,7 @@ OVERLAP = timedelta(minutes=15)
 
 ISO_4217 = re.compile(r"[A-Z]{3}")
 FX_RATES, STOCK_LEVELS, PRODUCTS = "finance/fx_rates", "erp/stock_levels", "shop/products"
-CUSTOMERS = "shop/customers"
+CUSTOMERS, DATASETS = "shop/customers", "eidc/datasets"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def test_every_stream_is_published(demo: Demo) -> None:
     assert demo.done.exit_code == 0, demo.done.out + demo.done.err
     for stream in discover_streams():
         # What shows only the present has no days before the last.
-        assert demo.done.published(stream) == (1 if stream == CUSTOMERS else DAYS)
+        assert demo.done.published(stream) == (1 if stream in (CUSTOMERS, DATASETS) else DAYS)
         assert demo.done.rows(stream)["loaded"] > 0
     found = demo.done.json()
     assert (found["gaps"], found["problem"]) == ([], None)
@@ -90,7 +90,9 @@ def test_the_report_tells_of_the_days(demo: Demo) -> None:
     page = Page.of((demo.folder / "report.html").read_text(encoding="utf-8"))
     published = sum(demo.done.published(stream) for stream in discover_streams())
     assert page.cells["p"] + page.cells["w"] == published
-    assert page.cells["l"] == DAYS - 1, "of customers, as the API shows the present alone"
+    assert page.cells["l"] == 2 * (DAYS - 1), (
+        "of customers and datasets, which are shown as they are now alone"
+    )
     assert set(page.cells) <= {"p", "w", "l"}
 
 

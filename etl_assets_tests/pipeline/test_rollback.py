@@ -301,6 +301,7 @@ def test_a_bookkeeping_of_before_is_read_as_it_is(history: Environment) -> None:
         ):
             session.connection.execute(f"DROP TABLE etl.{table}")
         session.connection.execute("ALTER TABLE etl.quarantine DROP COLUMN landing_version")
+        session.connection.execute("ALTER TABLE etl.failed_items DROP COLUMN traceback")
         session.connection.execute("DELETE FROM etl.schema_version WHERE version >= 4")
     assert plan_rollback(history, [REPLACED, MERGED], "good") == expected
     undo(history, "good")

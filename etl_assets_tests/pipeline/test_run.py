@@ -70,21 +70,30 @@ class Telling(SilentReporter):
         self.outcomes: list[PartitionOutcome] = []
         self.ended: list[str] = []
 
-    def start(self, stream: str, stages: Sequence[str], total: int) -> None:
+    def start(self, work: str, stages: Sequence[str], total: int) -> None:
         """See `ProgressReporter`."""
-        self.started.append((stream, list(stages), total))
+        self.started.append((work, list(stages), total))
 
-    def stage_done(self, stream: str, partition: str, stage: str) -> None:
+    def item_stage(self, work: str, item: str, stage: str) -> None:
         """See `ProgressReporter`."""
-        self.stages.add((partition, stage))
+        self.stages.add((item, stage))
 
-    def partition_done(self, outcome: PartitionOutcome) -> None:
+    def item_done(self, work: str, item: str, outcome: PartitionOutcome | None = None) -> None:
         """See `ProgressReporter`."""
+        assert outcome is not None
         self.outcomes.append(outcome)
 
-    def end(self, stream: str) -> None:
+    def item_failed(
+        self, work: str, item: str, message: str, outcome: PartitionOutcome | None = None
+    ) -> None:
         """See `ProgressReporter`."""
-        self.ended.append(stream)
+        assert outcome is not None
+        assert message == outcome.message
+        self.outcomes.append(outcome)
+
+    def end(self, work: str) -> None:
+        """See `ProgressReporter`."""
+        self.ended.append(work)
 
 
 def run(
@@ -129,7 +138,10 @@ def test_every_stream_goes_all_the_way(settings: Settings, stream: Stream) -> No
     assert outcome.landing_version
     assert outcome.preview.startswith("| ")
     assert ("| *** |" in outcome.preview) == bool(compile_contract(stream.contract).personal_columns)
-    assert (outcome.failure, outcome.message) == (None, "")
+    assert outcome.failure is None
+    # One of the demo's datasets is gone.
+    assert outcome.counts.failed_items == (1 if stream.id == "eidc/datasets" else 0)
+    assert outcome.message.startswith("1 of 200 items" if outcome.counts.failed_items else "")
 
 
 def test_reporter_is_told_of_every_step(settings: Settings) -> None:

@@ -34,6 +34,7 @@ from etl_assets_tests.report.planted import (
     settings_of,
 )
 from etl_assets_tests.report.years import FIRST, fill, many_streams
+from etl_assets_tests.warehouse.papers import MERGED
 from etl_assets_tests.warehouse.samples import LINES, ORDERS, day
 
 MOST_BYTES = 3_000_000
@@ -130,6 +131,16 @@ def test_without_trouble_it_says_so(planted: Settings) -> None:
     check_whole(page)
     for text in ("Nothing: every day is published", "No row broke a rule.", "None was noticed."):
         assert text in page.text
+
+
+def test_child_tables_stand_with_their_table(planted: Settings) -> None:
+    page = Page.of(render(facts_of(planted, streams=(MERGED,))))
+    check_whole(page)
+    shown = " ".join(page.text.split())
+    for child in describe_table(MERGED).children:
+        assert child.name in shown
+        assert child.description.replace("`", "") in shown
+        assert all(cell.replace("`", "") in shown for row in child.columns for cell in row)
 
 
 def test_an_empty_warehouse_makes_a_page(tmp_path: Path) -> None:

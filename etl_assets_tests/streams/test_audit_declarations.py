@@ -25,6 +25,7 @@ from etl_assets.streams.base import (
     Volume,
 )
 from etl_assets.streams.discovery import discover_streams
+from etl_assets_tests.warehouse.papers import MERGED
 from etl_assets_tests.warehouse.samples import LINES, ORDERS, Lines
 
 
@@ -37,6 +38,13 @@ class People(Lines):
 
 PEOPLE = replace(LINES, contract=People)
 TOTALS = Agreement("invoice_no", "amount", stream=ORDERS.id, stream_key="order_id", stream_total="total")
+
+
+def cites(column: str = "target", child: str = "cites", key: str = "paper_id") -> ForeignKey:
+    """What a paper cites is a paper."""
+    return ForeignKey(column, child=child, references=MERGED.id, key=key)
+
+
 REFUSED: dict[str, tuple[Audit, str]] = {
     "severity": (RowCount(severity="fail"), "has the severity 'fail' (use warn or withhold)"),
     "name": (RowCount(name="Rows!"), "its name must be lower-case letters, digits and underscores"),
@@ -90,6 +98,29 @@ def test_an_agreement_needs_business_dates() -> None:
     customers = discover_streams()["shop/customers"]
     with pytest.raises(ConfigurationError, match="needs a business_date"):
         replace(customers, audits=(replace(TOTALS, key="customer_id", total="country"),))
+
+
+@pytest.mark.parametrize(
+    ("audit", "reason"),
+    [
+        (cites(child="citations"), "names the child table 'citations', which shop/papers does not have"),
+        (cites(column="title"), "names 'title', which the child table cites does not have"),
+        (cites(column="born", child="authors"), "of a child table must be text or a whole number"),
+    ],
+    ids=range(3),
+)
+def test_a_reference_of_a_child_table_is_checked(audit: Audit, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        replace(MERGED, audits=(audit,))
+    assert reason in str(caught.value)
+
+
+def test_a_child_table_refers_to_a_column_of_its_type() -> None:
+    stream = replace(MERGED, audits=(cites(),))
+    assert [audit.check_name for audit in stream.audits] == ["foreign_key__cites__target"]
+    check_references({stream.id: stream})
+    with pytest.raises(ConfigurationError, match="so that none would be equal"):
+        check_references({stream.id: replace(MERGED, audits=(cites(key="changed_at"),))})
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ JSON = DocumentFormat(name="json")
         ({"formats": ()}, "need formats"),
         ({"formats": (JSON, JSON)}, "different names"),
         ({"formats": (DocumentFormat(name="xml", path="/xml"),)}, "must hold {identifier} once"),
-        ({"concurrency": 0}, "concurrency must be at least 1"),
+        ({"concurrency": 0}, "concurrency and maximum_bytes must be at least 1"),
+        ({"maximum_bytes": 0}, "concurrency and maximum_bytes must be at least 1"),
         ({"present_until": timedelta(hours=-1)}, "present_until must not be negative"),
     ],
 )

@@ -33,6 +33,7 @@ from etl_assets.streams.base import (
     Timestamp,
     WindowParameters,
 )
+from etl_assets.streams.children import CHILDREN_COLUMN
 from etl_assets.streams.contract import arrow_schema
 from etl_assets.warehouse.commit_request import CommitRequest
 
@@ -182,6 +183,8 @@ class Stager:
     def rows_file(self, stream: Stream, rows: Sequence[Row]) -> Path:
         """Write staged rows, with the ordinal that extraction adds."""
         schema = arrow_schema(stream.contract)
+        if stream.children:
+            schema = schema.append(pa.field(CHILDREN_COLUMN, pa.string()))
         table = pa.Table.from_pylist(list(rows), schema=schema)
         ordinals = pa.array(range(len(rows)), pa.int64())
         return self._write(table.append_column("_row", ordinals))

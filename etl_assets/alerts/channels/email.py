@@ -18,7 +18,8 @@ from etl_assets.alerts.channels.base import DeliveryError, resolve
 from etl_assets.alerts.mail import mail_of
 from etl_assets.alerts.notice import Notice
 from etl_assets.failures import ConfigurationError
-from etl_assets.settings import LOOPBACK_HOSTS, Secret
+from etl_assets.setting_values import LOOPBACK_HOSTS
+from etl_assets.settings import Secret
 
 PLAIN_SCHEME = "smtp+plain"
 _PORTS = {"smtp": 587, "smtps": 465, PLAIN_SCHEME: 25}

@@ -21,7 +21,7 @@ from etl_assets.alerts.channels.base import USER_AGENT, DeliveryError, resolve
 from etl_assets.alerts.notice import Notice
 from etl_assets.alerts.slack_blocks import slack_body
 from etl_assets.failures import ConfigurationError
-from etl_assets.settings import LOOPBACK_HOSTS
+from etl_assets.setting_values import LOOPBACK_HOSTS
 
 _REASON = re.compile(r"^[a-z0-9_ ]{1,60}$")
 _REJECTED = frozenset({400, 413})

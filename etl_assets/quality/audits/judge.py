@@ -21,6 +21,7 @@ from etl_assets.quality.preview import preview
 from etl_assets.streams.audits import Audit, Categories, MeanDrift, NullShare, Outliers, RowCount, Volume
 from etl_assets.streams.audits_of_tables import Agreement, ForeignKey, UniqueInTable, audits_at_commit
 from etl_assets.streams.base import Stream
+from etl_assets.streams.children import CHILDREN_COLUMN
 
 WORST_ROWS = 5
 
@@ -152,8 +153,10 @@ def _result(
 
 
 def _worst_rows(connection: duckdb.DuckDBPyConnection, staged: StagedDay, condition: str) -> str:
+    # Lists hold names and the like, which are shown nowhere.
+    hidden = ", ".join(["_row", *([CHILDREN_COLUMN] if staged.stream.children else [])])
     rows: pa.Table = connection.execute(
-        f"SELECT * EXCLUDE (_row) FROM read_parquet({path_literal(staged.rows)}) "
+        f"SELECT * EXCLUDE ({hidden}) FROM read_parquet({path_literal(staged.rows)}) "
         f"WHERE {condition} LIMIT {WORST_ROWS}"
     ).to_arrow_table()
     return preview(rows, personal_columns(staged.stream), WORST_ROWS)

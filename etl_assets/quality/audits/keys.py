@@ -6,7 +6,8 @@ staged keys. What does not: totals (`agreement`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -25,6 +26,7 @@ from etl_assets.quality.audits.staged_day import (
 from etl_assets.quality.preview import MASK, markdown_table
 from etl_assets.streams.audits_of_tables import ForeignKey, UniqueInTable
 from etl_assets.streams.base import Stream
+from etl_assets.streams.children import CHILDREN_COLUMN
 from etl_assets.streams.write import Cdc, Merge, Snapshot
 
 SHOWN_VALUES = 5
@@ -124,18 +126,26 @@ def _present(stream: Stream) -> str:
 
 @dataclass(slots=True)
 class Orphans:
-    """Rows of one day whose value does not exist in the other stream's table, and the most frequent such values."""
+    """Rows of one day whose value does not exist in the other table, and the most frequent such values.
+
+    Attributes:
+        rows: How many.
+        of: Of how many.
+        values: The most frequent values, each with its number of rows.
+        complete: Whether the other table owes nothing any more.
+    """
 
     rows: int = 0
+    of: int = 0
     values: list[tuple[str, int]] = field(default_factory=list)
     complete: bool = False
 
     def judge(self, audit: ForeignKey, staged: StagedDay) -> Finding:
         """Judge them, unless they may still come."""
-        share = self.rows / staged.counts.staged if staged.counts.staged else 0.0
+        share = self.rows / self.of if self.of else 0.0
         numbers: dict[str, float] = {
             "orphan_rows": self.rows,
-            "pending_rows": 0 if self.complete else staged.counts.staged,
+            "pending_rows": 0 if self.complete else self.of,
             "orphan_share": round(share, 6),
         }
         there = f"{audit.references}.{audit.key}"
@@ -143,8 +153,9 @@ class Orphans:
             return Finding(True, f"{audit.references} may still bring what is missing", numbers)
         if not self.rows:
             return Finding(True, f"every {audit.column} exists in {there}", numbers)
-        said = f"{self.rows:,} of {staged.counts.staged:,} rows ({share:.1%}) have a {audit.column} that {there} lacks"
-        masked = audit.column in personal_columns(staged.stream)
+        rows = f"rows of {audit.child}" if audit.child else "rows"
+        said = f"{self.rows:,} of {self.of:,} {rows} ({share:.1%}) have a {audit.column} that {there} lacks"
+        masked = audit.column in personal_columns(staged.stream, audit.child)
         shown = [(MASK if masked else value, count) for value, count in self.values]
         return Finding(
             share <= audit.maximum_share,
@@ -157,7 +168,7 @@ class Orphans:
 def find_orphans(
     connection: duckdb.DuckDBPyConnection, audit: ForeignKey, group: Sequence[StagedDay], other: Stream | None
 ) -> dict[date, Orphans]:
-    """Find staged values that the other stream's table does not have.
+    """Find staged values that the other table does not have.
 
     Args:
         connection: The warehouse.
@@ -165,42 +176,81 @@ def find_orphans(
         group: Days that are judged together.
         other: The other stream, where it is known.
     """
-    found = {staged.day: Orphans() for staged in group}
+    found = {staged.day: Orphans(of=staged.counts.staged) for staged in group}
     days = [staged for staged in group if staged.counts.staged]
     if not days:
         return found
-    complete = _complete_days(connection, audit, [staged.day for staged in days], other)
+    if audit.child is not None:
+        _count_child_rows(connection, audit, days, found)
+    complete = _complete_days(connection, audit, days, other)
     days = [staged for staged in days if staged.day in complete]
     if not days or not has_table(connection, audit.references):
         return found
-    column, key = name_of(audit.column), name_of(audit.key)
-    values = f"SELECT _day, {column} AS value, count(*) AS n FROM ({staged_rows(days, [column])}) "
-    values += f"WHERE {column} IS NOT NULL GROUP BY ALL"
-    known = f"SELECT DISTINCT {key} AS value FROM {table_of(audit.references)}"
+    values = f"SELECT _day, value, count(*) AS n FROM ({_referring(audit, days)}) WHERE value IS NOT NULL GROUP BY ALL"
     sql = (
         f"WITH v AS MATERIALIZED ({values}) SELECT _day, sum(n), "
         f"list((CAST(value AS VARCHAR), n) ORDER BY n DESC, value)[:{SHOWN_VALUES}] "
-        f"FROM v ANTI JOIN ({known}) AS k USING (value) GROUP BY 1"
+        f"FROM v {_not_there(audit, days)} GROUP BY 1"
     )
     for day, rows, worst in connection.execute(sql).fetchall():
         pairs = [tuple(pair.values()) if isinstance(pair, dict) else tuple(pair) for pair in worst]
-        found[day] = Orphans(int(rows), [(str(value), int(count)) for value, count in pairs])
+        found[day].rows = int(rows)
+        found[day].values = [(str(value), int(count)) for value, count in pairs]
     for day, orphans in found.items():
         orphans.complete = day in complete
     return found
 
 
+def _referring(audit: ForeignKey, days: Sequence[StagedDay]) -> str:
+    """Give the values that refer to another table, a row each, with their day; as text where a list has them."""
+    if audit.child is None:
+        return staged_rows(days, [f"{name_of(audit.column)} AS value"])
+    structure = json.dumps({audit.child: [{audit.column: "VARCHAR"}]})
+    lists = f"from_json({name_of(CHILDREN_COLUMN)}, '{structure}').{name_of(audit.child)}"
+    listed = staged_rows(days, [f"unnest({lists}) AS listed"])
+    return f"SELECT _day, listed.{name_of(audit.column)} AS value FROM ({listed})"
+
+
+def _not_there(audit: ForeignKey, days: Sequence[StagedDay]) -> str:
+    """Leave out, as SQL, the values that are known; of its own stream also those that come with the day, or before."""
+    stream = days[0].stream
+    key = name_of(audit.key) if audit.child is None else f"CAST({name_of(audit.key)} AS VARCHAR)"
+    own = audit.references == stream.id
+    there = f"WHERE true {_present(stream)}" if own else ""
+    known = f"SELECT DISTINCT {key} AS value FROM {table_of(audit.references)} AS o {there}"
+    left_out = f"ANTI JOIN ({known}) AS k USING (value)"
+    if own:
+        coming = staged_rows([one for one in days if one.publishable] or days, [f"{key} AS value"])
+        left_out += f" ANTI JOIN ({coming}) AS c ON c.value = v.value AND c._day <= v._day"
+    return left_out
+
+
+def _count_child_rows(
+    connection: duckdb.DuckDBPyConnection,
+    audit: ForeignKey,
+    days: Sequence[StagedDay],
+    found: Mapping[date, Orphans],
+) -> None:
+    for staged in days:
+        found[staged.day].of = 0
+    sql = f"SELECT _day, count(*) FROM ({_referring(audit, days)}) GROUP BY 1"
+    for day, rows in connection.execute(sql).fetchall():
+        found[day].of = int(rows)
+
+
 def _complete_days(
-    connection: duckdb.DuckDBPyConnection, audit: ForeignKey, days: Sequence[date], other: Stream | None
+    connection: duckdb.DuckDBPyConnection, audit: ForeignKey, group: Sequence[StagedDay], other: Stream | None
 ) -> set[date]:
     """Give the days after which the other stream owes nothing any more.
 
     A snapshot shows all there is, so that a single later one will do; of anything else, each day brings its own.
     """
-    grace = timedelta(days=audit.grace_days)
+    days, grace = [staged.day for staged in group], timedelta(days=audit.grace_days)
     whole = other is not None and isinstance(other.write, Snapshot)
     last = date.max if whole else max(days) + grace
-    there = published_days(connection, audit.references, min(days), last)
+    there = set(published_days(connection, audit.references, min(days), last))
+    if audit.references == group[0].stream.id:
+        there.update(days)
     if whole:
         newest = max(there, default=date.min)
         return {day for day in days if newest >= day + grace}

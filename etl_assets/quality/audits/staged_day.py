@@ -15,6 +15,7 @@ import duckdb
 
 from etl_assets.outcomes import Counts
 from etl_assets.quality.audits.statistics import Statistics
+from etl_assets.streams.audit_columns import contract_of
 from etl_assets.streams.base import Stream
 from etl_assets.streams.columns import IDENTIFIER
 from etl_assets.streams.contract import FieldNotes
@@ -119,10 +120,10 @@ def published_days(
     return {day: int(quarantined or 0) for day, quarantined in found}
 
 
-def personal_columns(stream: Stream) -> frozenset[str]:
-    """Give the columns that are shown masked."""
+def personal_columns(stream: Stream, child: str | None = None) -> frozenset[str]:
+    """Give the columns of a stream's own table, or of a child table, that are shown masked."""
     return frozenset(
         name
-        for name, column in stream.contract.to_schema().columns.items()
+        for name, column in contract_of(stream, child).to_schema().columns.items()
         if FieldNotes.from_metadata(column.metadata).personal
     )

@@ -97,10 +97,15 @@ class Shop:
 
 @contextmanager
 def opened_shop(
-    folder: Path, *, of_lines: Sequence[Audit] = (), of_orders: Sequence[Audit] = ()
+    folder: Path,
+    *,
+    of_lines: Sequence[Audit] = (),
+    of_orders: Sequence[Audit] = (),
+    others: Sequence[Stream] = (),
 ) -> Iterator[Shop]:
-    """Open an empty warehouse for the two streams."""
+    """Open an empty warehouse for the two streams, and others."""
     streams = {LINES.id: audited(LINES, *of_lines), ORDERS.id: audited(ORDERS, *of_orders)}
+    streams |= {stream.id: stream for stream in others}
     with Warehouse(folder / "warehouse.duckdb").session("test") as session:
         yield Shop(session, Stager(folder / "staged"), streams)
 

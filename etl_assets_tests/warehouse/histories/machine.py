@@ -23,7 +23,9 @@ from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart
 from etl_assets.outcomes import Status
 from etl_assets.streams.base import SchemaPolicy
+from etl_assets.streams.children import CHILDREN_COLUMN
 from etl_assets.streams.observed import Kind, kinds_of, text_of
+from etl_assets.warehouse.children import out_of_step
 from etl_assets.warehouse.commit import commit_partition
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
 from etl_assets.warehouse.database import Session, Warehouse
@@ -33,7 +35,7 @@ from etl_assets.warehouse.rollback import Rollback
 from etl_assets.warehouse.schema import ensure_table, layout_of
 from etl_assets.warehouse.types import canonical_text, type_of
 from etl_assets_tests.warehouse.evolving import request_with
-from etl_assets_tests.warehouse.histories.model import DAYS, Model, TableRow
+from etl_assets_tests.warehouse.histories.model import DAYS, Model, TableRow, parts_of
 from etl_assets_tests.warehouse.samples import LOADED_AT, Row, Stager, day, select
 
 BAD = st.lists(st.sampled_from(["x", "y"]), max_size=2)
@@ -224,6 +226,7 @@ class History(RuleBasedStateMachine):
                 [(type_of(self.kinds),)] if self.kinds else []
             )
             assert same_rows(self._found(), self.model.table())
+            assert out_of_step(self._session.connection, self.stream) == {}
             for query, rows in self.model.accounts().items():
                 assert same_rows(select(self._session.connection, self._readable(query)), rows)
 
@@ -270,11 +273,13 @@ class History(RuleBasedStateMachine):
 
     def _request(self, number: int, rows: list[Row], bad: list[str]) -> CommitRequest:
         contract_version, code_version = self._made_by
+        names = tuple(self.model.stream.contract.to_schema().columns)
+        listed = [row | {CHILDREN_COLUMN: parts_of(row, names)} for row in rows]
         return request_with(
             self._stager,
             self.stream,
             number,
-            rows,
+            listed if self.stream.children else rows,
             [{"extra": row["extra"]} if row["extra"] is not None else {} for row in rows],
             bad=bad,
             run_id=f"run-{self.commits}",

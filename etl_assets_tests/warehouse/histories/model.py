@@ -6,6 +6,7 @@ the histories themselves (`machine`).
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
-from etl_assets.streams.base import Contract, Stream
+from etl_assets.streams.base import Children, Contract, Field, Stream
 from etl_assets_tests.warehouse.samples import Row
 
 DAYS = st.integers(0, 3)
@@ -27,6 +28,25 @@ TableRow = tuple[Any, ...]
 def widened(stream: Stream, contract: type[Contract]) -> Stream:
     """Give a stream whose contract has one column more, `note`."""
     return replace(stream, contract=contract)
+
+
+class Parts(Contract):
+    """A list within each row."""
+
+    part: str = Field()
+    place: int = Field(missing="allow")
+
+
+def with_parts(stream: Stream) -> Stream:
+    """Give a stream a child table."""
+    return replace(stream, children=(Children(name="parts", contract=Parts),))
+
+
+def parts_of(row: Row, names: Sequence[str]) -> str | None:
+    """Give a row's list, which follows from its own values: two versions that are equal have equal lists."""
+    text = repr([row[name] for name in names])
+    parts = [{"part": text, "place": place} for place in range(len(text) % 3)]
+    return json.dumps({"parts": parts}) if parts else None
 
 
 def noted(rows: st.SearchStrategy[Row]) -> st.SearchStrategy[Row]:

@@ -1,0 +1,1 @@
+"""The Environmental Information Data Centre: metadata of research datasets, document by document."""
