@@ -41,7 +41,7 @@ FIRST = date(2025, 1, 25)
 TRADING = days_between(FIRST, FIRST + timedelta(days=7))
 DAYS = days_between(FIRST, TRADING[-1] + timedelta(days=LONGEST_WAIT_DAYS + 1))
 COMMAND = ("backfill", LINES, ORDERS, "--from", str(DAYS[0]), "--to", str(DAYS[-1]), "--json")
-FOLDERS, KILLS_IN_A_FOLDER, COMMAND_KILLS, COMMIT_KILLS = 2, 3, 3, 6
+FOLDERS, KILLS_IN_A_FOLDER, COMMAND_KILLS, COMMIT_KILLS = 2, 3, 3, 4
 
 STEPS = 2 * 3 * len(DAYS)
 """Of a whole load: two streams, and extract, stage and commit of every day."""
