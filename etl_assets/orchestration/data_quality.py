@@ -16,7 +16,6 @@ import dagster as dg
 from etl_assets.failures import EtlError, classify
 from etl_assets.marts.catalogue import Mart
 from etl_assets.orchestration.keys import REPORTS_GROUP, Layer, asset_key, stream_key
-from etl_assets.report.making import FILE_NAME, make_report
 from etl_assets.resources.warehouse import WAREHOUSE
 from etl_assets.settings import Settings
 from etl_assets.streams.audits_of_tables import Freshness
@@ -116,6 +115,9 @@ def build_report_asset(
         required_resource_keys={WAREHOUSE},
     )
     def data_quality(context: dg.AssetExecutionContext) -> None:
+        # Drawing brings libraries that no load needs.
+        from etl_assets.report.making import FILE_NAME, make_report
+
         resources: Any = context.resources
         with _told(), resources.warehouse.open().session("data quality") as session:
             summaries = [

@@ -18,8 +18,6 @@ from etl_assets.alerts.conditions import Kind, Report
 from etl_assets.alerts.engine import Tick, Watcher, outbox_path, tick
 from etl_assets.alerts.outbox import Outbox
 from etl_assets.alerts.rules import Rules
-from etl_assets.orchestration.alerts.instigators import declared_in
-from etl_assets.orchestration.alerts.watchers import all_watchers, scene_of
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Stream
 
@@ -59,6 +57,10 @@ def alert_sensor(
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if not rules.is_configured:
             return dg.SkipReason("no channel is configured: see docs/alerts.md")
+        # They bring SQLAlchemy and more of Dagster, half a second that no load needs.
+        from etl_assets.orchestration.alerts.instigators import declared_in
+        from etl_assets.orchestration.alerts.watchers import all_watchers, scene_of
+
         if not start.is_done:
             start.is_done = True
             for problem in channel_problems(settings, rules):
