@@ -7,7 +7,7 @@ written.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import large_tables, without_quality
 from benchmarks.measure import Measurement, measure, medians
-from benchmarks.workload import Days, backfill, clean_environment, rows_of, served
+from benchmarks.workload import COMMAND_LINE, Days, backfill, clean_environment, rows_of, served
 from etl_assets.demo.server import spawn_source
 
 LARGE_DAY = date(2024, 1, 3)
@@ -82,15 +82,16 @@ def year_of_order_lines(bench: Bench) -> list[Result]:
 def share_of_quality(bench: Bench) -> list[Result]:
     """Load every day of order lines with all rules and audits, and with none, by turns."""
     days = bench.days
-    runs: dict[Sequence[str], list[Measurement]] = {("-m", "etl_assets"): [], without_quality.COMMAND: []}
+    declared: list[Measurement] = []
+    unchecked: list[Measurement] = []
+    programs = (("declared", COMMAND_LINE, declared), ("unchecked", without_quality.COMMAND, unchecked))
     with served(days) as source:
         for number in range(bench.runs):
-            for program, measured in runs.items():
-                folder = bench.scratch / f"quality_{number}_{len(program[1])}"
-                measured.append(
+            for name, program, runs in programs:
+                folder = bench.scratch / f"{name}_{number}"
+                runs.append(
                     backfill(source, folder, "shop/order_lines", days.first, days.last, program=program)
                 )
-    declared, unchecked = runs.values()
     what = f"{days.count} days of order lines without rules and audits"
     result = _loading("order_lines_unchecked", what, unchecked)
     everything = medians(declared)

@@ -21,6 +21,8 @@ from etl_assets.demo.server import SpawnedSource, spawn_source
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "online_retail" / "by-day.tar.gz"
 QUICK_DAYS = 31
 OURS = ("ETL_", "DAGSTER_")
+COMMAND_LINE = ("-m", "etl_assets")
+"""Arguments of Python that run the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def backfill(
     stream: str,
     first: date,
     last: date,
-    program: Sequence[str] = ("-m", "etl_assets"),
+    program: Sequence[str] = COMMAND_LINE,
 ) -> Measurement:
     """Load days of a stream by the command line, in a process of its own.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -38,24 +39,26 @@ def _whole_number(text: str, least: int, most: int) -> int:
 
 def seconds(text: str) -> float:
     """Read a number of seconds, less than a day."""
-    problem = "must be a number of seconds above 0 and below 86400"
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(problem) from None
-    if not 0 < number < 86_400:
-        raise ValueError(problem)
-    return number
+    return _number(
+        text, "must be a number of seconds above 0 and below 86400", lambda number: 0 < number < 86_400
+    )
 
 
 def rate(text: str) -> float:
     """Read a number of requests a second."""
-    problem = "must be a number of requests a second from 0.001 to 100000"
+    return _number(
+        text,
+        "must be a number of requests a second from 0.001 to 100000",
+        lambda number: 0.001 <= number <= 100_000,
+    )
+
+
+def _number(text: str, problem: str, is_allowed: Callable[[float], bool]) -> float:
     try:
         number = float(text)
     except ValueError:
         raise ValueError(problem) from None
-    if not 0.001 <= number <= 100_000:
+    if not is_allowed(number):
         raise ValueError(problem)
     return number
 

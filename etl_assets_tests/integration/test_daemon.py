@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from time import time as unix_time
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.execution.backfill import BulkActionStatus
 
 from etl_assets.build import build_definitions
 from etl_assets.cli.days import days_between, last_full_day
@@ -19,18 +18,18 @@ from etl_assets.marts.catalogue import discover_marts
 from etl_assets.orchestration.backfill import load_days, rebuild_marts
 from etl_assets.orchestration.instance import opened_instance, prepare_dagster_home
 from etl_assets.orchestration.keys import DAILY_JOB, Layer, embeddings_key, mart_key, stream_key
-from etl_assets.settings import Settings
 from etl_assets.streams.discovery import discover_streams
 from etl_assets_tests.integration.conftest import Use
 from etl_assets_tests.integration.daemons import running_daemon, wait_until
 from etl_assets_tests.integration.instances import FAILED, MATERIALIZED, partition_statuses
+from etl_assets_tests.integration.launching import launch_backfill
 from etl_assets_tests.integration.shops import LINES, ORDERS
 from etl_assets_tests.integration.warehouses import select
 
 FIRST, LAST, BAD = date(2025, 1, 6), date(2025, 1, 11), date(2025, 1, 9)
 DAYS = days_between(FIRST, LAST)
 ALL_STREAMS = list(discover_streams())
-STREAM_KEYS = [stream_key(layer, stream) for stream in (LINES, ORDERS) for layer in Layer]
+BACKFILL = "backfill"
 
 
 def test_the_schedule_asks_for_yesterday_and_the_job_does_it_all(scripted: RunningSource, use: Use) -> None:
@@ -90,10 +89,10 @@ def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_pa
     scripted.faults.set_to(Faults(fail_days=[str(BAD)]))
     prepare_dagster_home(settings)
     with running_daemon(settings, tmp_path / "daemon.log") as problem, opened_instance(settings) as instance:
-        backfill_id = _launch(settings, instance)
+        launch_backfill(settings, instance, BACKFILL, (LINES, ORDERS), DAYS)
 
         def ended() -> bool:
-            backfill = instance.get_backfill(backfill_id)
+            backfill = instance.get_backfill(BACKFILL)
             assert backfill is not None
             return backfill.status in (
                 BulkActionStatus.COMPLETED,
@@ -103,10 +102,10 @@ def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_pa
             )
 
         wait_until(ended, problem)
-        backfill = instance.get_backfill(backfill_id)
+        backfill = instance.get_backfill(BACKFILL)
         assert backfill is not None
         assert backfill.status is BulkActionStatus.COMPLETED_FAILED, backfill.error
-        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id}))
+        runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": BACKFILL}))
         assert len(runs) == 2
         expected = {str(day): FAILED if day == BAD else MATERIALIZED for day in DAYS}
         for stream in (LINES, ORDERS):
@@ -120,23 +119,3 @@ def test_a_backfill_through_the_daemon(scripted: RunningSource, use: Use, tmp_pa
         day for (day,) in select(settings.warehouse_path, "SELECT day FROM marts.daily_sales ORDER BY day")
     ]
     assert days == [day for day in DAYS if day != BAD]
-
-
-def _launch(settings: Settings, instance: dg.DagsterInstance) -> str:
-    """Ask for a backfill of all days of both streams, as the UI does."""
-    graph = build_definitions(settings).resolve_asset_graph()
-    backfill = PartitionBackfill.from_asset_partitions(
-        backfill_id="backfill",
-        asset_graph=graph,
-        partition_names=[str(day) for day in DAYS],
-        asset_selection=STREAM_KEYS,
-        backfill_timestamp=unix_time(),
-        tags={},
-        dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
-    )
-    instance.add_backfill(backfill)
-    return backfill.backfill_id

@@ -11,23 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import sleep
-from time import time as unix_time
 
 import pytest
-from dagster._core.execution.backfill import PartitionBackfill
 
 from etl_assets.alerts.conditions import Kind
 from etl_assets.alerts.engine import outbox_path
 from etl_assets.alerts.messages import messages_in
 from etl_assets.alerts.outbox import Outbox
 from etl_assets.alerts.problems import problems_in
-from etl_assets.build import build_definitions
 from etl_assets.cli.days import last_full_day
 from etl_assets.cli.deliveries import demo_deliveries
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.server import RunningSource
 from etl_assets.orchestration.instance import opened_instance
-from etl_assets.orchestration.keys import Layer, stream_key
 from etl_assets.settings import Settings
 from etl_assets.streams.discovery import discover_streams
 from etl_assets_tests.alerts.desk import write_rules
@@ -35,6 +31,7 @@ from etl_assets_tests.integration import own_definitions
 from etl_assets_tests.integration.alert_post import SECRET, Post, post_office, rules_by_kind
 from etl_assets_tests.integration.conftest import Etl, Use
 from etl_assets_tests.integration.daemons import running_daemon, wait_for_none
+from etl_assets_tests.integration.launching import launch_backfill
 from etl_assets_tests.integration.shops import LINES, ORDERS, PRODUCTS, ScriptedShop
 
 CUSTOMERS, STOCK = "shop/customers", "erp/stock_levels"
@@ -134,23 +131,8 @@ class Trouble:
 
     def _launch_backfill(self) -> None:
         """Ask for two days of products, as the UI does."""
-        graph = build_definitions(self.settings).resolve_asset_graph()
         with opened_instance(self.settings) as instance:
-            instance.add_backfill(
-                PartitionBackfill.from_asset_partitions(
-                    backfill_id="products",
-                    asset_graph=graph,
-                    partition_names=[str(self.day(2)), str(self.day(1))],
-                    asset_selection=[stream_key(layer, PRODUCTS) for layer in Layer],
-                    backfill_timestamp=unix_time(),
-                    tags={},
-                    dynamic_partitions_store=instance,
-                    all_partitions=False,
-                    title=None,
-                    description=None,
-                    run_config=None,
-                )
-            )
+            launch_backfill(self.settings, instance, "products", [PRODUCTS], [self.day(2), self.day(1)])
 
 
 def expected(trouble: Trouble) -> Mapping[Kind, Mapping[str, tuple[str, ...]]]:
