@@ -38,7 +38,7 @@ from etl_assets.pipeline.staged import (
     payload_text,
     quarantine_table,
 )
-from etl_assets.quality.audits.statistics import measure
+from etl_assets.quality.audits.statistics import Statistics, measure, measure_in_memory
 from etl_assets.quality.children import Lists, split_lists
 from etl_assets.quality.frame import raw_frame, separate_objects
 from etl_assets.quality.observed import EVOLVED_TYPE, FieldWatch
@@ -158,6 +158,9 @@ class _Staging:
         self.failed_items: list[FailedItem] = []
         self.seen = SeenValues()
         self.preview = ""
+        self.written = 0
+        self.whole: pa.Table | None = None
+        """All good rows, as long as they were written at once."""
         self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
 
     def write_rows(
@@ -176,6 +179,8 @@ class _Staging:
             if evolved is not None:
                 written = written.append_column(self.schema.field(EVOLVED_COLUMN), evolved)
             self.rows.write_table(written)
+        self.written += 1
+        self.whole = table if self.written == 1 else None
         self.preview = self.preview or preview(table, self.contract.personal_columns)
         self.staged += table.num_rows
 
@@ -276,11 +281,15 @@ def fill_staged(
         "failed_items": staging.failed_items,
         "decided_rows": decided_rows,
         "fields": staging.fields.result().as_json(),
-        "statistics": measure(
-            staging.rows_path, stream.audits, staging.staged, stream.business_date
-        ).as_json(),
+        "statistics": _measured(staging, stream).as_json(),
     }
     (directory / MANIFEST_FILE).write_bytes(to_checked_json(manifest))
+
+
+def _measured(staging: _Staging, stream: Stream) -> Statistics:
+    whole = staging.whole
+    found = measure_in_memory(whole, stream.audits, stream.business_date) if whole is not None else None
+    return found or measure(staging.rows_path, stream.audits, staging.staged, stream.business_date)
 
 
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:

@@ -194,8 +194,10 @@ def _reads_too_much(kind: pa.DataType) -> bool:
 
 def _to_arrow(values: pd.Series[Any], kind: pa.DataType) -> pa.Array:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    array = pa.Array.from_pandas(values, type=kind)
+        # Arrow keeps instants in UTC, whatever their zone.
+        array = pc.cast(pc.cast(pa.Array.from_pandas(values), pa.timestamp(values.dtype.unit)), kind)
+    else:
+        array = pa.Array.from_pandas(values, type=kind)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 

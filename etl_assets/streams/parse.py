@@ -106,6 +106,9 @@ def _text_series(strings: pa.Array, like: pd.Series[Any]) -> pd.Series[Any]:
 
 def integers(column: pd.Series[Any]) -> pd.Series[Any]:
     """Parse whole numbers of 64 bits; `12`, `"12"` and `12.0` are fine, `12.5` is not."""
+    plain_numbers = _plain_integers(column)
+    if plain_numbers is not None:
+        return pd.Series(_nullable_integers(plain_numbers), index=column.index, name=column.name)
     strings = _strings(column)
     strings = pc.replace_substring_regex(strings, r"^([+-]?\d+)\.0*$", r"\1")
     plain = pc.fill_null(pc.match_substring_regex(strings, _PLAIN_INTEGER), False)
@@ -115,6 +118,17 @@ def integers(column: pd.Series[Any]) -> pd.Series[Any]:
         strings = pc.if_else(_within_64_bits(strings), strings, pa.scalar(None, pa.string()))
     numbers = _nullable_integers(pc.cast(pc.replace_substring_regex(strings, r"^\+", ""), pa.int64()))
     return pd.Series(numbers, index=column.index, name=column.name)
+
+
+def _plain_integers(column: pd.Series[Any]) -> pa.Array | None:
+    """Give a column of nothing but JSON's whole numbers, which need not be spelled and read again; else None."""
+    if pd.api.types.infer_dtype(column, skipna=True) != "integer":
+        return None
+    try:
+        values = pa.Array.from_pandas(column, type=pa.int64())
+    except (OverflowError, pa.ArrowInvalid):
+        return None
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _within_64_bits(digits: pa.Array) -> pa.Array:
@@ -167,13 +181,28 @@ def timestamps(column: pd.Series[Any]) -> pd.Series[Any]:
     Years are 1 to 9999. Digits beyond microseconds are cut off.
     """
     strings = _strings(column)
-    if not pc.all(pc.match_substring_regex(strings, _PLAIN_INSTANT)).as_py():
+    if pc.all(pc.match_substring_regex(strings, _PLAIN_INSTANT)).as_py():
+        parsed = _plainly_read(strings)
+        if parsed is not None:
+            return pd.Series(parsed, index=column.index, name=column.name)
+    else:
         strings = _plain_instants(strings)
     parsed = pd.to_datetime(strings.to_pandas(), format="ISO8601", utc=True, errors="coerce")
     parsed = parsed.dt.as_unit("us")
     if parsed.min() < _FIRST_INSTANT or parsed.max() > _LAST_INSTANT:
         parsed = parsed.where(parsed.between(_FIRST_INSTANT, _LAST_INSTANT))
     return pd.Series(parsed.array, index=column.index, name=column.name)
+
+
+def _plainly_read(strings: pa.Array) -> pd.api.extensions.ExtensionArray | None:
+    """Read times that are written in the plainest way; None if one is no time, such as 30 February."""
+    try:
+        instants = pc.cast(pc.cast(strings, pa.timestamp("us", "UTC")), pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
+    if pc.any(pc.less(instants, pa.scalar(datetime.min, instants.type))).as_py():
+        return None
+    return pd.DatetimeIndex(instants.to_numpy(zero_copy_only=False)).tz_localize("UTC").array
 
 
 def _plain_instants(strings: pa.Array) -> pa.Array:

@@ -83,6 +83,15 @@ def test_integers(values: list[str]) -> None:
     assert plain(parse.integers(raw(*values))) == [expected(value) for value in values]
 
 
+@given(st.lists(st.none() | st.integers() | st.integers(-(2**63), 2**63 - 1), max_size=8))
+@example([2**63 - 1, -(2**63), None])
+@example([2**63, 1])
+@settings(deadline=None)
+def test_json_integers(values: list[int | None]) -> None:
+    expected = [value if value is None or -(2**63) <= value < 2**63 else None for value in values]
+    assert plain(parse.integers(raw(*values))) == expected
+
+
 @pytest.mark.parametrize("value", [True, False, [1], {"a": 1}, "", " ", None, float("nan"), 12.5, 1e300])
 def test_what_is_no_integer_is_missing(value: Any) -> None:
     assert plain(parse.integers(raw(value, 1))) == [None, 1]
@@ -148,6 +157,20 @@ def test_timestamps_are_exact_whatever_their_neighbours(moments: list[datetime],
     values = [moment.isoformat() for moment in moments]
     found = plain(parse.timestamps(raw(*values, "2025-01-01T00:00:00.000000001Z", odd + "?")))
     assert found == [*(expected(moment) for moment in moments), datetime(2025, 1, 1, tzinfo=UTC), None]
+
+
+@given(st.lists(st.none() | st.datetimes(), max_size=6), st.sampled_from(["seconds", "milliseconds", "auto"]))
+@settings(deadline=None)
+def test_timestamps_written_plainly_are_exact(moments: list[datetime | None], places: str) -> None:
+    texts = [moment and moment.isoformat(timespec=places) + "Z" for moment in moments]
+    expected = [text and datetime.fromisoformat(text) for text in texts]
+    assert plain(parse.timestamps(raw(*texts))) == expected
+
+
+@pytest.mark.parametrize("text", ["0000-12-31T23:59:59Z", "2025-02-30T00:00:00Z", "2025-03-10T25:00:00Z"])
+def test_what_only_looks_like_a_time_is_missing(text: str) -> None:
+    read = datetime(2025, 3, 10, 8, tzinfo=UTC)
+    assert plain(parse.timestamps(raw(text, "2025-03-10T08:00:00Z"))) == [None, read]
 
 
 @pytest.mark.parametrize(

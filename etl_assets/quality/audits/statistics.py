@@ -1,19 +1,23 @@
 """What is measured of a staged day, once, so that it can be compared with other days without reading them again.
 
-What belongs here: the numbers, and the one pass over the staged rows that gives them. What does not: judging them.
+What belongs here: the numbers, and the one pass over the staged rows that gives them. What does not: judging them, and
+the arithmetic of days that are in memory (`small_days`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from etl_assets.quality.audits import small_days
 from etl_assets.streams.audits import Audit, Categories, MeanDrift, NullShare, Outliers
 from etl_assets.streams.audits_of_tables import Agreement
 
@@ -64,8 +68,37 @@ class Statistics:
         return cls.from_json(json.loads(text))
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a stream's audits want to know."""
+
+    nulls: list[str]
+    means: list[str]
+    outliers: list[Outliers]
+    categories: list[str]
+    dated: str | None
+
+    @classmethod
+    def by(cls, audits: Iterable[Audit], business_date: str | None) -> _Wanted:
+        audits = tuple(audits)
+        return cls(
+            nulls=sorted({audit.column for audit in audits if isinstance(audit, NullShare)}),
+            means=sorted({audit.column for audit in audits if isinstance(audit, MeanDrift)}),
+            outliers=[audit for audit in audits if isinstance(audit, Outliers)],
+            categories=sorted({audit.column for audit in audits if isinstance(audit, Categories)}),
+            dated=business_date if any(isinstance(audit, Agreement) for audit in audits) else None,
+        )
+
+    @property
+    def numeric(self) -> list[str]:
+        return sorted({*self.means, *(audit.column for audit in self.outliers)})
+
+    def __bool__(self) -> bool:
+        return bool(self.nulls or self.means or self.outliers or self.categories or self.dated)
+
+
 def measure(rows: Path, audits: Iterable[Audit], count: int, business_date: str | None = None) -> Statistics:
-    """Measure what a stream's audits ask for.
+    """Measure what a stream's audits ask for, of a day of any size.
 
     Args:
         rows: Parquet of the good rows, with their position as `_row`.
@@ -73,34 +106,72 @@ def measure(rows: Path, audits: Iterable[Audit], count: int, business_date: str 
         count: Number of rows.
         business_date: The stream's column of business dates, if it has one.
     """
-    audits = tuple(audits)
-    nulls = sorted({audit.column for audit in audits if isinstance(audit, NullShare)})
-    means = sorted({audit.column for audit in audits if isinstance(audit, MeanDrift)})
-    outliers = [audit for audit in audits if isinstance(audit, Outliers)]
-    categories = sorted({audit.column for audit in audits if isinstance(audit, Categories)})
-    dated = business_date if any(isinstance(audit, Agreement) for audit in audits) else None
-    if not (nulls or means or outliers or categories or dated) or not count:
+    wanted = _Wanted.by(audits, business_date)
+    if not wanted or not count:
         return Statistics(rows=count)
     connection = _engine().cursor()
     try:
-        values = {column: _values(connection, rows, column) for column in categories}
-        numbers = _numbers(connection, rows, nulls, means, outliers, count, dated)
+        values = {column: _values(connection, rows, column) for column in wanted.categories}
+        numbers = _numbers(connection, rows, wanted, count)
     finally:
         connection.close()
     return Statistics(
         rows=count,
-        nulls={column: int(numbers[f"nulls {column}"]) for column in nulls},
+        nulls={column: int(numbers[f"nulls {column}"]) for column in wanted.nulls},
         values=values,
-        means={column: _rounded(numbers[f"mean {column}"]) for column in means},
+        means={column: _rounded(numbers[f"mean {column}"]) for column in wanted.means},
         outliers={
             audit.check_name: {
                 "rows": int(numbers[f"outliers {audit.check_name}"]),
                 **_bounds(numbers[f"center {audit.column}"], numbers[f"spread {audit.column}"], audit),
             }
-            for audit in outliers
+            for audit in wanted.outliers
         },
-        business_dates=(str(numbers["first date"]), str(numbers["last date"])) if dated else None,
+        business_dates=(str(numbers["first date"]), str(numbers["last date"])) if wanted.dated else None,
     )
+
+
+def measure_in_memory(
+    rows: pa.Table, audits: Iterable[Audit], business_date: str | None = None
+) -> Statistics | None:
+    """Measure the same of a small day, in a tenth of the time; means differ from `measure`'s by rounding at most.
+
+    Args:
+        rows: All of its good rows.
+        audits: The stream's audits.
+        business_date: The stream's column of business dates, if it has one.
+
+    Returns:
+        None if a column has values that only the engine can tell about.
+    """
+    wanted = _Wanted.by(audits, business_date)
+    count = rows.num_rows
+    if not wanted or not count:
+        return Statistics(rows=count)
+    if not all(small_days.is_countable(rows.schema.field(name).type) for name in wanted.categories):
+        return None
+    numbers = {name: small_days.numbers_of(rows[name]) for name in wanted.numeric}
+    found = {name: ordered for name, ordered in numbers.items() if ordered is not None}
+    if len(found) < len(numbers):
+        return None
+    first, last = small_days.span_of_days(rows[wanted.dated]) if wanted.dated else (None, None)
+    return Statistics(
+        rows=count,
+        nulls={name: rows[name].null_count for name in wanted.nulls},
+        values={name: _most_frequent(iter(small_days.values_of(rows[name]))) for name in wanted.categories},
+        means={name: _rounded(small_days.mean_of_middle(found[name])) for name in wanted.means},
+        outliers={audit.check_name: _outliers(audit, found[audit.column]) for audit in wanted.outliers},
+        business_dates=(str(first), str(last)) if wanted.dated else None,
+    )
+
+
+def _outliers(audit: Outliers, ordered: small_days.Floats) -> dict[str, float]:
+    if not len(ordered):
+        return {"rows": 0}
+    center = small_days.quantile(ordered, 0.5)
+    spread = max(NORMAL * small_days.deviation(ordered), abs(center))
+    far = small_days.far_from(ordered, center, audit.threshold * spread)
+    return {"rows": far, **_bounds(center, spread, audit)}
 
 
 @cache
@@ -122,34 +193,34 @@ def _values(connection: duckdb.DuckDBPyConnection, rows: Path, column: str) -> d
         f'WHERE "{column}" IS NOT NULL GROUP BY 1 ORDER BY n DESC, value',
         [str(rows)],
     )
-    values = {str(value): int(n) for value, n in found.fetchmany(MOST_VALUES)}
-    others = 0
+    return _most_frequent(_fetched(found))
+
+
+def _fetched(found: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, int]]:
     while batch := found.fetchmany(10_000):
-        others += sum(int(n) for _, n in batch)
+        yield from batch
+
+
+def _most_frequent(counted: Iterator[tuple[str, int]]) -> dict[str, int]:
+    """Take values that come with their number, the most frequent first; the rarest are counted together."""
+    values = {str(value): int(number) for value, number in islice(counted, MOST_VALUES)}
+    others = sum(int(number) for _, number in counted)
     return values | ({OTHER: others} if others else {})
 
 
-def _numbers(
-    connection: duckdb.DuckDBPyConnection,
-    rows: Path,
-    nulls: list[str],
-    means: list[str],
-    outliers: list[Outliers],
-    count: int,
-    dated: str | None,
-) -> dict[str, Any]:
-    far = sorted({audit.column for audit in outliers})
+def _numbers(connection: duckdb.DuckDBPyConnection, rows: Path, asked: _Wanted, count: int) -> dict[str, Any]:
+    far = sorted({audit.column for audit in asked.outliers})
     quartiles = [
         f'quantile_cont(CAST("{column}" AS DOUBLE), [0.25, 0.5, 0.75]) AS "q {column}"'
-        for column in sorted({*means, *far})
+        for column in asked.numeric
     ]
     quartiles += [f'mad(CAST("{column}" AS DOUBLE)) AS "mad {column}"' for column in far]
     every = -(-count // SAMPLED_ABOVE)
-    wanted = [f'count(*) - count("{column}") AS "nulls {column}"' for column in nulls]
-    if dated:
-        day = f'CAST("{dated}" AS DATE)'
+    wanted = [f'count(*) - count("{column}") AS "nulls {column}"' for column in asked.nulls]
+    if asked.dated:
+        day = f'CAST("{asked.dated}" AS DATE)'
         wanted += [f'min({day}) AS "first date"', f'max({day}) AS "last date"']
-    for column in means:
+    for column in asked.means:
         value = f'CAST("{column}" AS DOUBLE)'
         wanted.append(
             f'avg({value}) FILTER ({value} BETWEEN "q {column}"[1] AND "q {column}"[3]) AS "mean {column}"'
@@ -157,7 +228,7 @@ def _numbers(
     for column in far:
         wanted.append(f'any_value("q {column}"[2]) AS "center {column}"')
         wanted.append(f'any_value({_spread(column)}) AS "spread {column}"')
-    for audit in outliers:
+    for audit in asked.outliers:
         distance = f'abs(CAST("{audit.column}" AS DOUBLE) - "q {audit.column}"[2])'
         wanted.append(
             f"count(*) FILTER ({distance} > {float(audit.threshold)!r} * {_spread(audit.column)}) "
