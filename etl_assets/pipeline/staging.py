@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from etl_assets.failures import EtlError, TransformError, describe_unexpected
 from etl_assets.landing.checked import to_checked_json
@@ -24,6 +22,7 @@ from etl_assets.landing.store import LandedPartition
 from etl_assets.outcomes import Counts, FailedItem
 from etl_assets.pipeline.decided import DecidedRow, DecidedRows
 from etl_assets.pipeline.documents import records_of
+from etl_assets.pipeline.parquet_file import ParquetFile
 from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.staged import (
     DECIDED_FILE,
@@ -146,13 +145,8 @@ class _Staging:
             self.schema = self.schema.append(pa.field(CHILDREN_COLUMN, pa.string()))
         if self.fields.evolves:
             self.schema = self.schema.append(pa.field(EVOLVED_COLUMN, EVOLVED_TYPE))
-        self.rows_path = directory / ROWS_FILE
-        self.quarantine_path = directory / QUARANTINE_FILE
-        self.rows = pq.ParquetWriter(self.rows_path, self.schema, compression="zstd", compression_level=1)
-        with ExitStack() as undone:
-            undone.callback(_close, self.rows)
-            self.quarantine = pq.ParquetWriter(self.quarantine_path, QUARANTINE_SCHEMA, compression="zstd")
-            undone.pop_all()
+        self.rows = ParquetFile(directory / ROWS_FILE, self.schema)
+        self.quarantine = ParquetFile(directory / QUARANTINE_FILE, QUARANTINE_SCHEMA)
         self.violations: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.failed_items: list[FailedItem] = []
@@ -161,7 +155,7 @@ class _Staging:
         self.written = 0
         self.whole: pa.Table | None = None
         """All good rows, as long as they were written at once."""
-        self.extracted = self.staged = self.quarantined = self.warned = self.chunks = 0
+        self.extracted = self.staged = self.quarantined = self.warned = 0
 
     def write_rows(
         self,
@@ -170,23 +164,19 @@ class _Staging:
         lists: Sequence[str | None] | None,
         evolved: pa.Array | None,
     ) -> None:
-        if table.num_rows or self.chunks == 0:
-            written = table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
-            if lists is not None:
-                written = written.append_column(
-                    self.schema.field(CHILDREN_COLUMN), pa.array(lists, pa.string())
-                )
-            if evolved is not None:
-                written = written.append_column(self.schema.field(EVOLVED_COLUMN), evolved)
-            self.rows.write_table(written)
+        written = table.append_column(self.schema.field(ROW_COLUMN), pa.array(rows, pa.int64()))
+        if lists is not None:
+            written = written.append_column(self.schema.field(CHILDREN_COLUMN), pa.array(lists, pa.string()))
+        if evolved is not None:
+            written = written.append_column(self.schema.field(EVOLVED_COLUMN), evolved)
+        self.rows.write(written)
         self.written += 1
         self.whole = table if self.written == 1 else None
         self.preview = self.preview or preview(table, self.contract.personal_columns)
         self.staged += table.num_rows
 
     def write_quarantine(self, bad: pa.Table) -> None:
-        if bad.num_rows:
-            self.quarantine.write_table(bad)
+        self.quarantine.write(bad)
         self.quarantined += bad.num_rows
 
     def claim_decided(
@@ -216,23 +206,14 @@ class _Staging:
 
     def close(self) -> None:
         try:
-            _close(self.rows)
+            self.rows.close()
         finally:
-            _close(self.quarantine)
+            self.quarantine.close()
 
     def counts(self) -> Counts:
         return Counts(
             extracted=self.extracted, staged=self.staged, quarantined=self.quarantined, warned=self.warned
         )
-
-
-def _close(writer: pq.ParquetWriter) -> None:
-    """Close a Parquet file, or let go of it for good: its destructor would try again, and print why it cannot."""
-    try:
-        writer.close()
-    except BaseException:
-        writer.is_open = False
-        raise
 
 
 def fill_staged(
@@ -263,13 +244,12 @@ def fill_staged(
     try:
         for chunk in _chunks(landed, stream.extract, staging.failed_items.append):
             _write_chunk(staging, stream, day, chunk)
-            staging.chunks += 1
         if staging.decided is not None:
             _write_decided(staging, stream, day, staging.decided)
             decided_rows = staging.decided.write(staging.directory / DECIDED_FILE)
     finally:
         staging.close()
-    files = [staging.rows_path, staging.quarantine_path]
+    files = [staging.rows.path, staging.quarantine.path]
     if decided_rows:
         files.append(staging.directory / DECIDED_FILE)
     manifest = {
@@ -289,7 +269,7 @@ def fill_staged(
 def _measured(staging: _Staging, stream: Stream) -> Statistics:
     whole = staging.whole
     found = measure_in_memory(whole, stream.audits, stream.business_date) if whole is not None else None
-    return found or measure(staging.rows_path, stream.audits, staging.staged, stream.business_date)
+    return found or measure(staging.rows.path, stream.audits, staging.staged, stream.business_date)
 
 
 def _write_chunk(staging: _Staging, stream: Stream, day: date, chunk: _Chunk) -> None:

@@ -36,6 +36,8 @@ def separate_objects(records: Sequence[Any]) -> tuple[list[dict[str, Any]], list
     Returns:
         The objects, their positions, and the positions of everything else.
     """
+    if set(map(type, records)) <= {dict}:
+        return list(records), list(range(len(records))), []
     objects, positions, others = [], [], []
     for position, record in enumerate(records):
         if isinstance(record, dict):

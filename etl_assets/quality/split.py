@@ -26,6 +26,9 @@ from etl_assets.streams.columns import IDENTIFIER
 from etl_assets.streams.contract import Severity
 
 VIOLATION_SCHEMA = pa.schema([("position", pa.int64()), ("rule", pa.string()), ("reason", pa.string())])
+NO_BAD_ROWS = (
+    VIOLATION_SCHEMA.empty_table().group_by("position").aggregate([("rule", "list"), ("reason", "list")])
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,9 @@ def split_rows(
         arrays[column.name], typed[column.name] = _typed(column, values)
         _find_missing(column, raw, values, arrays[column.name], findings)
         for rule in column.checks:
-            findings.add(rule, _broken(contract, rule, typed[column.name].dropna(), cleaned.index))
+            values = typed[column.name]
+            present = values.dropna() if arrays[column.name].null_count else values
+            findings.add(rule, _broken(contract, rule, present, cleaned.index))
     if contract.row_rules:
         rows = pd.DataFrame(typed, index=cleaned.index)
         for rule in contract.row_rules:
@@ -143,8 +148,9 @@ def _checked(contract: CompiledContract, raw: pd.DataFrame, cleaned: object) -> 
             f"the transform returned {type(cleaned).__name__}", hint="return a pandas DataFrame"
         )
     names = [column.name for column in contract.columns]
-    missing = [name for name in names if name not in cleaned.columns]
-    surplus = [_shown_name(name) for name in cleaned.columns if name not in names]
+    given = list(cleaned.columns)
+    missing = [name for name in names if name not in given]
+    surplus = [_shown_name(name) for name in given if name not in names]
     if missing or surplus:
         wrong = f"misses {', '.join(missing)}" if missing else f"adds {', '.join(surplus)}"
         raise TransformError(f"the transform's result {wrong}", hint="its columns must be the contract's")
@@ -299,10 +305,6 @@ def _bad_rows(findings: _Findings) -> pa.Table:
         columns = [pa.array(where, pa.int64()), pa.repeat(rule.name, count), pa.repeat(rule.reason, count)]
         parts.append(pa.Table.from_arrays(columns, schema=VIOLATION_SCHEMA))
     if not parts:
-        return (
-            VIOLATION_SCHEMA.empty_table()
-            .group_by("position")
-            .aggregate([("rule", "list"), ("reason", "list")])
-        )
+        return NO_BAD_ROWS
     grouped = pa.concat_tables(parts).group_by("position", use_threads=False)
     return grouped.aggregate([("rule", "list"), ("reason", "list")]).sort_by("position")
