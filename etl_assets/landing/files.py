@@ -35,13 +35,15 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_directory(target: Path, *, replace: bool = False, durable: bool = True) -> Iterator[Path]:
     """Make a directory that appears at its place complete and flushed to disk, or not at all.
 
     Args:
         target: Where the directory shall be; its parents are made.
         replace: Whether an older directory at that place may be replaced. A reader that looks in between the
             two renames finds none.
+        durable: Whether it is flushed to disk. What can be made again need not be, if its reader notices what a power
+            failure leaves of it.
 
     Yields:
         The temporary directory to write into. On an exception it is removed and nothing has changed.
@@ -50,11 +52,12 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
         FileExistsError: If the target exists and may not be replaced.
         StorageFullError: If the disk ran full.
     """
-    temporary = make_temporary(target.parent)
+    temporary = make_temporary(target.parent, durable=durable)
     try:
         yield temporary
-        flush_tree(temporary)
-        publish(temporary, target, replace=replace)
+        if durable:
+            flush_tree(temporary)
+        publish(temporary, target, replace=replace, durable=durable)
     except OSError as error:
         raise_if_full(error, f"{target.parent.name}/{target.name}")
         raise
@@ -84,17 +87,21 @@ def write_json_atomic(path: Path, value: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def make_temporary(parent: Path) -> Path:
+def make_temporary(parent: Path, *, durable: bool = True) -> Path:
     """Make a temporary directory whose name tells who owns it, after clearing away those of dead owners.
 
     Args:
-        parent: Directory to make it in; made, and flushed into its own parents, where it does not exist.
+        parent: Directory to make it in; made where it does not exist.
+        durable: Whether a new parent is flushed into its own parents.
     """
     remove_leftovers(parent)
     temporary = parent / f".tmp-{_host()}-{os.getpid()}-{_process()}-{secrets.token_hex(4)}"
     # Another writer that gives up removes the parent when it is empty, perhaps between our two steps.
     for _ in range(10):
-        _make_durable_parents(parent)
+        if durable:
+            _make_durable_parents(parent)
+        else:
+            parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             temporary.mkdir()
             return temporary
@@ -109,8 +116,8 @@ def discard(temporary: Path) -> None:
         temporary.parent.rmdir()
 
 
-def publish(temporary: Path, target: Path, *, replace: bool = False) -> None:
-    """Give a flushed temporary directory its name, and flush that name to disk.
+def publish(temporary: Path, target: Path, *, replace: bool = False, durable: bool = True) -> None:
+    """Give a temporary directory, flushed if it is to be durable, its name, and flush that name as well.
 
     Raises:
         FileExistsError: If the target exists and may not be replaced.
@@ -119,14 +126,15 @@ def publish(temporary: Path, target: Path, *, replace: bool = False) -> None:
         if not replace:
             raise FileExistsError(errno.EEXIST, "exists already and is immutable", str(target))
         # A temporary name, so that a crash between the renames leaves something that is cleared away later.
-        old = make_temporary(target.parent)
+        old = make_temporary(target.parent, durable=durable)
         old.rmdir()
         target.rename(old)
         temporary.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.rename(target)
-    flush_directory(target.parent)
+    if durable:
+        flush_directory(target.parent)
 
 
 def leftovers(parent: Path) -> list[Path]:

@@ -133,7 +133,8 @@ class StagedStore:
         found = _load(target)
         if found is None:
             try:
-                with atomic_directory(target, replace=True) as temporary:
+                # What is damaged counts as absent (see `_load`), so that flushing would save nothing but time.
+                with atomic_directory(target, replace=True, durable=False) as temporary:
                     fill(temporary)
             except OSError as error:
                 raise cannot_be_written(stream, day, error) from error
