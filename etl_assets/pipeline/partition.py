@@ -7,7 +7,7 @@ not: running many of them (`etl_assets.pipeline.run`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -37,7 +37,7 @@ from etl_assets.pipeline.prepared import Prepared, Stage, log_outcome, record_fa
 from etl_assets.pipeline.pseudonyms import is_personal
 from etl_assets.pipeline.recovery import partition_lock, recover_partition
 from etl_assets.pipeline.staged import StagedPartition, cannot_be_written
-from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition
+from etl_assets.pipeline.staging import FillStaged, fill_staged, stage_partition, staged_by
 from etl_assets.quality.audits.judge import judge
 from etl_assets.quality.audits.staged_day import StagedDay
 from etl_assets.quality.personal import Pseudonymiser
@@ -82,6 +82,15 @@ class PartitionPipeline:
     fill_staged: FillStaged = fill_staged
     decisions: Mapping[date, Sequence[Decision]] = field(default_factory=dict)
     progress: ProgressReporter = SILENT
+
+    def count_unstaged(self, days: Iterable[date]) -> int:
+        """Count the partitions that have never been staged by the present code, at a glance."""
+        try:
+            pseudonymiser = self._pseudonymiser
+        except EtlError:
+            return 0  # nothing will be staged; each partition says why
+        made_by = staged_by(self.stream, self.environment.code_versions[self.stream.id], pseudonymiser)
+        return sum(not self.environment.staged.has_any(self.stream, day, made_by) for day in days)
 
     def prepare(self, day: date) -> Prepared:
         """Extract and stage one partition; never raises, the failure is part of the result."""

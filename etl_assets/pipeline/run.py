@@ -208,7 +208,8 @@ def run_partitions(
     waiting = deque(days)
     if Stage.STAGE in pipeline.stages or Stage.COMMIT in pipeline.stages:
         processes = pipeline.environment.settings.staging_processes
-        pipeline = replace(pipeline, fill_staged=staging_workers(processes, pipeline.stream, len(waiting)))
+        unstaged = pipeline.count_unstaged(waiting)
+        pipeline = replace(pipeline, fill_staged=staging_workers(processes, pipeline.stream, unstaged))
     stages = [stage for stage in Stage if stage in pipeline.stages]
     shared = _SharedSession(pipeline.environment.warehouse, f"load {pipeline.stream.id}")
     stop = _Stop(pipeline.run_id)

@@ -144,6 +144,20 @@ class StagedStore:
         self._forget_others(target)
         return found
 
+    def has_any(self, stream: Stream, day: date, made_by: str) -> bool:
+        """Tell at a glance whether a partition was staged, of whichever landed answers.
+
+        Args:
+            stream: The stream.
+            day: The partition.
+            made_by: All that its content depends on beside the answers.
+        """
+        try:
+            versions = os.listdir(self.partition_dir(stream, day))
+        except OSError:
+            return False
+        return any(made_by in version for version in versions)
+
     def _forget_others(self, keep: Path) -> None:
         """Remove older versions: whatever they held can be made again from landing."""
         for other in keep.parent.iterdir():

@@ -88,9 +88,7 @@ def stage_partition(
         LandingError: If the landed answers are damaged.
         StorageFullError: If the disk is full.
     """
-    version = (
-        f"{landed.version}-{pseudonymiser.contract_version}-{code_version}{schema_policy_version(stream)}"
-    )
+    version = f"{landed.version}-{staged_by(stream, code_version, pseudonymiser)}"
     if decisions:
         version += f"-{decisions_version(decisions)}"
 
@@ -98,6 +96,11 @@ def stage_partition(
         (fill or fill_staged)(directory, stream, day, landed, pseudonymiser, decisions)
 
     return store.ensure(stream, day, version, write)
+
+
+def staged_by(stream: Stream, code_version: str, pseudonymiser: Pseudonymiser) -> str:
+    """Name all that a staged partition depends on beside its landed answers and decisions."""
+    return f"{pseudonymiser.contract_version}-{code_version}{schema_policy_version(stream)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from etl_assets.pipeline.plan import Reason, plan
 from etl_assets.pipeline.rollback import plan_rollback, roll_back
 from etl_assets.pipeline.staged import DECIDED_FILE
 from etl_assets.pipeline.staging import fill_staged
+from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets.streams.base import RowCount
@@ -77,7 +78,7 @@ def test_workers_follow_decisions(tmp_path: Path) -> None:
     landed = yard.environment.landing.latest(READINGS.id, DAY)
     assert landed is not None
     pseudonymiser = Pseudonymiser(compile_contract(READINGS.contract), None)
-    delegated = staging_workers.staging_workers(1, READINGS, staging_workers.LEAST_PARTITIONS)
+    delegated = staging_workers.staging_workers(1, READINGS, LEAST_PARTITIONS)
     assert delegated is not fill_staged
     for name, fill in (("here", fill_staged), ("there", delegated)):
         (tmp_path / name).mkdir()

@@ -17,7 +17,8 @@ from etl_assets.pipeline import mending
 from etl_assets.pipeline.doctor import Finding, examine, mend
 from etl_assets.pipeline.rollback import plan_rollback, roll_back
 from etl_assets.pipeline.staging import fill_staged
-from etl_assets.pipeline.staging_workers import LEAST_PARTITIONS, staging_workers
+from etl_assets.pipeline.staging_workers import staging_workers
+from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
 from etl_assets.quality.waivers import why_not_waivable
 from etl_assets.streams.base import Children, Contract, Field, Merge, Snapshot, row_rule
 from etl_assets_tests.pipeline.meters import DAY, READINGS, Record, Yard, reading

@@ -153,6 +153,16 @@ def test_reporter_is_told_of_every_step(settings: Settings) -> None:
     assert reporter.ended == ["shop/order_lines"]
 
 
+def test_what_has_been_staged_needs_no_process_that_stages(settings: Settings) -> None:
+    environment = Environment.of(settings, CATALOGUE.code_versions)
+    pipeline = PartitionPipeline(environment, LINES, ALL, "run-2")
+    assert pipeline.count_unstaged(days(3)) == 3
+    run(settings, days(2))
+    assert pipeline.count_unstaged(days(3)) == 1
+    mended = replace(environment, code_versions=dict.fromkeys(CATALOGUE, "mended"))
+    assert replace(pipeline, environment=mended).count_unstaged(days(3)) == 3
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_failing_day_costs_no_other(settings: Settings, source: RunningSource, threads: int) -> None:
     source.faults.fail_days = [days(6)[2].isoformat()]

@@ -18,12 +18,13 @@ from etl_assets.landing.store import PAGES_FILE
 from etl_assets.pipeline import staging_workers as workers
 from etl_assets.pipeline.staged import QUARANTINE_FILE, ROWS_FILE
 from etl_assets.pipeline.staging import FillStaged, fill_staged
+from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS, started
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets_tests.pipeline.landings import land, with_transform
 from etl_assets_tests.quality.samples import DAY, ORDER_LINES, line
 
-MANY = workers.LEAST_PARTITIONS
+MANY = LEAST_PARTITIONS
 PSEUDONYMISER = Pseudonymiser(compile_contract(ORDER_LINES.contract), None)
 
 
@@ -51,7 +52,7 @@ def test_files_are_those_of_staging_in_the_same_process(tmp_path: Path, delegate
 
 def test_workers_are_other_processes() -> None:
     workers.staging_workers(1, ORDER_LINES, MANY)
-    assert workers._started(1).submit(os.getpid).result() != os.getpid()
+    assert started(1).submit(os.getpid).result() != os.getpid()
 
 
 def test_failures_come_back_as_they_are(tmp_path: Path, delegated: FillStaged) -> None:
@@ -92,7 +93,7 @@ def test_no_worker_where_it_does_not_pay(processes: int, partitions: int) -> Non
 def test_killed_worker_is_a_failure_that_may_pass_and_the_next_run_has_another(tmp_path: Path) -> None:
     landed = land(tmp_path, [[line("a")]])
     fill = workers.staging_workers(1, ORDER_LINES, MANY)
-    pool = workers._started(1)
+    pool = started(1)
     os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
     (tmp_path / "first").mkdir()
     with pytest.raises(EtlError, match="a process that stages ended") as raised:
@@ -107,8 +108,8 @@ def test_killed_worker_is_a_failure_that_may_pass_and_the_next_run_has_another(t
 def test_workers_end_with_the_process_that_they_work_for() -> None:
     code = (
         "import os, time\n"
-        "from etl_assets.pipeline.staging_workers import _started\n"
-        "print(_started(1).submit(os.getpid).result(), flush=True)\n"
+        "from etl_assets.pipeline.worker_processes import started\n"
+        "print(started(1).submit(os.getpid).result(), flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -1,0 +1,53 @@
+"""Processes that stage beside the one that extracts and commits: started once, and never left over.
+
+Imports nothing of what they do, so that they can be started before the caller has imported it. What belongs here: their
+life. What does not: what they are asked to do (`etl_assets.pipeline.staging_workers`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing.connection import wait
+
+LEAST_PARTITIONS = 16
+"""Partitions to stage from which on workers pay: to start one costs about as much as staging some tens of days."""
+
+_PRELOADED = "etl_assets.pipeline.staging_workers"
+
+
+@cache
+def started(processes: int) -> ProcessPoolExecutor:
+    """Start the workers, once in a process; they import what they need while the caller goes on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_PRELOADED])
+    workers = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
+    for _ in range(processes):
+        workers.submit(os.getpid)
+    return workers
+
+
+def forget() -> None:
+    """Start others when they are asked for again, after one of them ended."""
+    started.cache_clear()
+
+
+os.register_at_fork(after_in_child=forget)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that it works for is gone, however that came, and not before."""
+    # Ctrl-C reaches every process of the terminal; the parent decides what becomes of work that was begun.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
