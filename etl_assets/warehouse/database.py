@@ -63,18 +63,19 @@ class Warehouse:
         return self._lock.is_wanted()
 
     @contextmanager
-    def session(self, purpose: str) -> Iterator[Session]:
+    def session(self, purpose: str, *, threads: int | None = None) -> Iterator[Session]:
         """Open the warehouse for writing, alone; it is made if it does not exist.
 
         Args:
             purpose: What for; shown to those who wait.
+            threads: How many the database may work in; as many as there are cores unless given.
 
         Raises:
             WarehouseBusyError: If another process or thread held it for too long.
             StorageFullError: If the disk is full.
             WarehouseError: If the file is damaged or cannot be opened, or this thread has it open already.
         """
-        with self._opened(purpose, read_only=False) as connection:
+        with self._opened(purpose, read_only=False, threads=threads) as connection:
             with told_plainly("prepare the warehouse", self._path):
                 ensure_bookkeeping(connection)
             yield Session(connection, self._path)
@@ -98,12 +99,14 @@ class Warehouse:
             yield connection
 
     @contextmanager
-    def _opened(self, purpose: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _opened(
+        self, purpose: str, *, read_only: bool, threads: int | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self._lock_timeout
         with self._lock.held(purpose, self._lock_timeout):
             if not (read_only or self.exists()):
                 self._create()
-            connection = self._connect(deadline, read_only=read_only)
+            connection = self._connect(deadline, read_only=read_only, threads=threads)
             try:
                 self._settle(connection)
                 if not read_only:
@@ -114,11 +117,11 @@ class Warehouse:
                 with told_plainly("close the warehouse", self._path):
                     connection.close()
 
-    def _connect(self, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, deadline: float, *, read_only: bool, threads: int | None) -> duckdb.DuckDBPyConnection:
         """Open the file; one that a process without our lock has open (a DuckDB shell) is waited for."""
         while True:
             try:
-                return duckdb.connect(str(self._path), read_only=read_only, config=self._config())
+                return duckdb.connect(str(self._path), read_only=read_only, config=self._config(threads))
             except (duckdb.Error, OSError) as error:
                 if not (isinstance(error, duckdb.Error) and is_locked(error)):
                     raise opening_error(error, self._path) from error
@@ -149,8 +152,11 @@ class Warehouse:
             with suppress(OSError):
                 spilled.unlink()
 
-    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
-        return {
+    def _config(self, threads: int | None = None) -> dict[str, str | bool | int | float | list[str]]:
+        given: dict[str, str | bool | int | float | list[str]] = (
+            {} if threads is None else {"threads": threads}
+        )
+        return given | {
             "memory_limit": self._memory_limit,
             "temp_directory": str(self._path.with_name(self._path.name + ".tmp")),
             # Nothing is ever fetched behind the user's back.
