@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -68,6 +69,7 @@ class PartitionPipeline:
         fill_staged: Writes staged files, here or in another process.
         decisions: What people decided on quarantined rows, by partition.
         progress: Told of every document.
+        extracting: Held while a partition is extracted.
     """
 
     environment: Environment
@@ -82,6 +84,7 @@ class PartitionPipeline:
     fill_staged: FillStaged = fill_staged
     decisions: Mapping[date, Sequence[Decision]] = field(default_factory=dict)
     progress: ProgressReporter = SILENT
+    extracting: AbstractContextManager[object] = field(default_factory=nullcontext)
 
     def count_unstaged(self, days: Iterable[date]) -> int:
         """Count the partitions that have never been staged by the present code, at a glance."""
@@ -101,7 +104,7 @@ class PartitionPipeline:
             partition=day.isoformat(),
             run_id=self.run_id,
         ):
-            with prepared.timed(Stage.EXTRACT):
+            with self.extracting, prepared.timed(Stage.EXTRACT):
                 # First of all: without its key, nothing of the stream is asked for.
                 pseudonymiser = self._pseudonymiser
                 prepared.lock = self._lock(day)

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from threading import BoundedSemaphore
 
 import structlog
 
@@ -22,7 +23,7 @@ from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.recovery import recover
-from etl_assets.pipeline.staging_workers import staging_workers
+from etl_assets.pipeline.staging_workers import Delegated, staging_workers
 from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
 from etl_assets.warehouse.database import Session, Warehouse
 
@@ -199,7 +200,7 @@ def run_partitions(
         pipeline: Of the stream, with the stages that are asked for.
         days: The partitions, in the order in which they are begun.
         reporter: Told of every step.
-        threads: Partitions prepared at once.
+        threads: Partitions extracted at once.
 
     Yields:
         The outcome of each partition, as it is settled; after the commit, never before.
@@ -207,11 +208,15 @@ def run_partitions(
     Raises:
         WarehouseError: If the warehouse cannot be opened at the start; nothing was asked of the source then.
     """
-    waiting = deque(days)
+    waiting, width = deque(days), threads
     if Stage.STAGE in pipeline.stages or Stage.COMMIT in pipeline.stages:
         processes = pipeline.environment.settings.staging_processes
         unstaged = pipeline.count_unstaged(waiting)
         pipeline = replace(pipeline, fill_staged=staging_workers(processes, pipeline.stream, unstaged))
+        if isinstance(pipeline.fill_staged, Delegated):
+            # Partitions that wait for a worker cost nothing, and are staged together.
+            width = max(threads, pipeline.fill_staged.most)
+            pipeline = replace(pipeline, extracting=BoundedSemaphore(threads))
     stages = [stage for stage in Stage if stage in pipeline.stages]
     # Beside much else that goes on, more threads only take turns: small commits in two took twice the time of one.
     commit_threads = 1 if len(waiting) >= LEAST_PARTITIONS else None
@@ -232,7 +237,7 @@ def run_partitions(
         return prepared
 
     try:
-        for outcome in _settle_all(pipeline, waiting, prepare, shared, stop, threads):
+        for outcome in _settle_all(pipeline, waiting, prepare, shared, stop, width):
             tell_outcome(reporter, outcome)
             yield outcome
     finally:
@@ -247,14 +252,14 @@ def _settle_all(
     prepare: Callable[[date], Prepared],
     shared: _SharedSession,
     stop: _Stop,
-    threads: int,
+    width: int,
 ) -> Iterator[PartitionOutcome]:
     running: set[Future[Prepared]] = set()
     group = _Group(in_order=any(audit.compares_with_earlier_days for audit in pipeline.stream.audits))
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=pipeline.stream.name)
+    pool = ThreadPoolExecutor(width, thread_name_prefix=pipeline.stream.name)
     try:
         while waiting or running or group.waiting:
-            while waiting and len(running) < threads * LOOK_AHEAD and stop.outcome is None:
+            while waiting and len(running) < width * LOOK_AHEAD and stop.outcome is None:
                 if len(group.held) >= HELD_PARTITIONS:
                     break
                 group.begin(waiting[0])

@@ -9,8 +9,11 @@ asked. What belongs here: what the workers are asked to do, and when that pays. 
 from __future__ import annotations
 
 import pickle
+import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -19,7 +22,14 @@ import structlog
 
 from etl_assets.failures import EtlError, FailureClass
 from etl_assets.landing.store import LandedPartition
-from etl_assets.pipeline.staging import FillStaged, fill_staged
+from etl_assets.pipeline.staging import (
+    CHUNK_ROWS,
+    FillStaged,
+    StagingJob,
+    fill_staged,
+    fill_staged_together,
+    may_be_together,
+)
 from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS, forget, started
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.streams.base import Stream
@@ -28,6 +38,11 @@ from etl_assets.warehouse.decisions import Decision
 log = structlog.get_logger(__name__)
 
 _NOT_HERE = "not here"
+
+Answer = str | Exception | None
+
+TOGETHER = 16
+"""Small days that are staged together, at most."""
 
 
 def staging_workers(processes: int, stream: Stream, partitions: int) -> FillStaged:
@@ -44,16 +59,25 @@ def staging_workers(processes: int, stream: Stream, partitions: int) -> FillStag
         pickled = pickle.dumps(stream)
     except (pickle.PicklingError, AttributeError, TypeError):
         return fill_staged
-    return _Delegated(processes, pickled)
+    return Delegated(processes, stream, pickled)
 
 
-class _Delegated:
-    """Fills staged partitions of one stream by the workers."""
+class Delegated:
+    """Fills staged partitions of one stream by the workers.
 
-    def __init__(self, processes: int, pickled: bytes) -> None:
+    Each caller waits for its own partition. What callers ask for while all workers are busy is given to the next one
+    that is free, small days several at a time.
+    """
+
+    def __init__(self, processes: int, stream: Stream, pickled: bytes) -> None:
         self._processes = processes
         self._pickled = pickled
         self._workers = started(processes)
+        self.most = TOGETHER if may_be_together(stream) else 1
+        """Partitions that one worker stages together, at most."""
+        self._state = threading.Condition()
+        self._waiting: deque[_Asked] = deque()
+        self._busy = 0
 
     def __call__(
         self,
@@ -64,46 +88,85 @@ class _Delegated:
         pseudonymiser: Pseudonymiser,
         decisions: Sequence[Decision] = (),
     ) -> None:
-        try:
-            answer = self._workers.submit(
-                _fill, self._pickled, directory, day, landed, pseudonymiser, decisions
-            ).result()
-        except BrokenProcessPool as error:
-            forget()
+        """See `fill_staged`."""
+        asked = _Asked(StagingJob(directory, day, landed, tuple(decisions)))
+        with self._state:
+            self._waiting.append(asked)
+        while not asked.is_done:
+            batch = self._take(asked)
+            if batch:
+                self._work(batch, pseudonymiser)
+        if isinstance(asked.answer, BrokenProcessPool):
             raise EtlError(
                 f"{stream.id} {day}: a process that stages ended before it was done",
                 hint="its memory may have run out; ETL_STAGING_PROCESSES=0 stages without",
                 failure_class=FailureClass.TRANSIENT,
-            ) from error
-        if answer == _NOT_HERE:
+            ) from asked.answer
+        if isinstance(asked.answer, Exception):
+            raise asked.answer
+        if asked.answer == _NOT_HERE:
             fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
-        elif isinstance(answer, EtlError):
-            raise answer
+
+    def _take(self, asked: _Asked) -> list[_Asked]:
+        """Wait for something to do: give what the next worker is to do, or nothing once one's own is done."""
+        with self._state:
+            while not asked.is_done and (self._busy >= self._processes or not self._waiting):
+                self._state.wait()
+            if asked.is_done:
+                return []
+            self._busy += 1
+            batch = [self._waiting.popleft()]
+            rows = batch[0].job.landed.records
+            while self._waiting and len(batch) < self.most:
+                rows += self._waiting[0].job.landed.records
+                if rows > CHUNK_ROWS:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _work(self, batch: Sequence[_Asked], pseudonymiser: Pseudonymiser) -> None:
+        answers: Sequence[Answer]
+        try:
+            jobs = [asked.job for asked in batch]
+            answers = self._workers.submit(_fill, self._pickled, jobs, pseudonymiser).result()
+        except Exception as error:
+            if isinstance(error, BrokenProcessPool):
+                forget()
+            answers = [error] * len(batch)
+        with self._state:
+            self._busy -= 1
+            for asked, answer in zip(batch, answers, strict=True):
+                asked.answer, asked.is_done = answer, True
+            self._state.notify_all()
 
 
-def _fill(
-    pickled: bytes,
-    directory: Path,
-    day: date,
-    landed: LandedPartition,
-    pseudonymiser: Pseudonymiser,
-    decisions: Sequence[Decision],
-) -> EtlError | str | None:
-    """Fill a staged partition in a worker.
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A partition that somebody waits for."""
+
+    job: StagingJob
+    is_done: bool = False
+    answer: Answer = None
+
+
+def _fill(pickled: bytes, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> list[Answer]:
+    """Fill staged partitions in a worker.
 
     Returns:
-        None if that is done, the failure if it failed as foreseen, or that the stream is not to be had here.
+        For each None if that is done, the failure if it failed as foreseen, or that the stream is not to be had here.
     """
     try:
         stream = _stream(pickled)
     except (ImportError, AttributeError, pickle.UnpicklingError):
-        return _NOT_HERE
-    try:
-        fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
-    except EtlError as error:
-        plain = EtlError(error.message, hint=error.hint, failure_class=error.failure_class)
-        return error if _survives_pickling(error) else plain
-    return None
+        return [_NOT_HERE] * len(jobs)
+    failed = fill_staged_together(stream, jobs, pseudonymiser)
+    return [_portable(error) if isinstance(error, EtlError) else error for error in failed]
+
+
+def _portable(error: EtlError) -> EtlError:
+    if _survives_pickling(error):
+        return error
+    return EtlError(error.message, hint=error.hint, failure_class=error.failure_class)
 
 
 @cache

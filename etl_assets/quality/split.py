@@ -83,6 +83,13 @@ class _Findings:
             mask |= broken
         return mask
 
+    def of(self, rows: slice) -> _Findings:
+        """Give those of some rows of the chunk."""
+        own = _Findings(rows.stop - rows.start)
+        for rule, broken in (*self.quarantine, *self.warn):
+            own.add(rule, broken[rows])
+        return own
+
 
 def split_rows(
     contract: CompiledContract,
@@ -112,6 +119,57 @@ def split_rows(
     """
     cleaned = _checked(contract, raw, cleaned)
     findings = _Findings(len(cleaned), waived=_masks_of(waived))
+    arrays, typed = _judge_rows(contract, raw, cleaned, findings)
+    if window_column is not None:
+        findings.add(*_outside(window, window_column, arrays[window_column]))
+    for rule, broken in further:
+        findings.add(rule, broken)
+    _judge_repeats(contract.unique_columns, typed, findings, seen or SeenValues())
+    return _assemble(contract, arrays, findings)
+
+
+def split_days(
+    contract: CompiledContract,
+    raw: pd.DataFrame,
+    cleaned: pd.DataFrame,
+    days: Sequence[tuple[slice, Window]],
+    *,
+    window_column: str | None,
+) -> list[Split]:
+    """Split a chunk that holds several days as a whole: each gets what `split_rows` would give for its rows alone.
+
+    Args:
+        contract: The compiled contract.
+        raw: The raw rows of all days.
+        cleaned: What the transform made of them; same index.
+        days: For each day its rows in the chunk, and the window that the source was asked for.
+        window_column: Timestamp column that must lie in the window; None where rows have no time.
+
+    Raises:
+        TransformError: If the transform lost rows or columns, or a rule cannot be evaluated.
+    """
+    cleaned = _checked(contract, raw, cleaned)
+    of_all = _Findings(len(cleaned))
+    arrays, typed = _judge_rows(contract, raw, cleaned, of_all)
+    # What does not repeat in all days together does not repeat in any of them.
+    repeating = [name for name in contract.unique_columns if typed[name].dropna().duplicated().any()]
+    splits = []
+    for rows, window in days:
+        findings = of_all.of(rows)
+        own = {name: array.slice(rows.start, findings.size) for name, array in arrays.items()}
+        if window_column is not None:
+            findings.add(*_outside(window, window_column, own[window_column]))
+        _judge_repeats(
+            repeating, {name: typed[name].iloc[rows] for name in repeating}, findings, SeenValues()
+        )
+        splits.append(_assemble(contract, own, findings))
+    return splits
+
+
+def _judge_rows(
+    contract: CompiledContract, raw: pd.DataFrame, cleaned: pd.DataFrame, findings: _Findings
+) -> tuple[dict[str, pa.Array], dict[str, pd.Series[Any]]]:
+    """Bring all columns to the contract's types and find what each row breaks by itself."""
     arrays: dict[str, pa.Array] = {}
     typed: dict[str, pd.Series[Any]] = {}
     for column in contract.columns:
@@ -123,18 +181,22 @@ def split_rows(
             present = values.dropna() if arrays[column.name].null_count else values
             findings.add(rule, _broken(contract, rule, present, cleaned.index))
     if contract.row_rules:
-        rows = pd.DataFrame(typed, index=cleaned.index)
+        together = pd.DataFrame(typed, index=cleaned.index)
         for rule in contract.row_rules:
-            findings.add(rule, _broken(contract, rule, rows, cleaned.index))
-    if window_column is not None:
-        findings.add(*_outside(window, window_column, arrays[window_column]))
-    for rule, broken in further:
-        findings.add(rule, broken)
+            findings.add(rule, _broken(contract, rule, together, cleaned.index))
+    return arrays, typed
+
+
+def _judge_repeats(
+    unique_columns: Iterable[str],
+    typed: Mapping[str, pd.Series[Any]],
+    findings: _Findings,
+    seen: SeenValues,
+) -> None:
     otherwise_bad = findings.bad()
-    for name in contract.unique_columns:
+    for name in unique_columns:
         rule = Rule(f"{name}.unique", Severity.QUARANTINE, f"{name} repeats")
-        findings.add(rule, find_repeats(name, typed[name], otherwise_bad, seen or SeenValues()))
-    return _assemble(contract, arrays, findings)
+        findings.add(rule, find_repeats(name, typed[name], otherwise_bad, seen))
 
 
 def _masks_of(waived: Sequence[Collection[str]]) -> dict[str, Mask]:

@@ -176,6 +176,9 @@ class Stream:
         embed: Text columns that rows are searched by, by meaning; the first one names a row. With the extra `embed`
             they are made into vectors after each load.
         children: Lists within each record that become tables of their own.
+        row_by_row: Whether the transform and the contract's own rules look at each row by itself, so that a row comes
+            out the same whatever rows are beside it. Then small days are cleaned together, which takes a fraction of
+            the time; a transform that compares rows of a day must not say so.
         description: One sentence for the Dagster UI and the data dictionary.
 
     Raises:
@@ -197,6 +200,7 @@ class Stream:
     audits: tuple[Audit, ...] = ()
     children: tuple[Children, ...] = ()
     embed: tuple[str, ...] = ()
+    row_by_row: bool = False
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -88,6 +88,7 @@ STREAM = Stream(
     ),
     contract=OrderLines,
     transform=clean,
+    row_by_row=True,
     write=ReplacePartition(),
     window_column="invoiced_at",
     business_date="invoiced_at",

@@ -88,6 +88,7 @@ STREAM = Stream(
     ),
     contract=Orders,
     transform=clean,
+    row_by_row=True,
     write=Merge(key="order_id", version="updated_at"),
     window_column="updated_at",
     business_date="created_at",

@@ -67,6 +67,7 @@ STREAM = Stream(
     ),
     contract=Products,
     transform=clean,
+    row_by_row=True,
     # The feed is ordered by time and number alike, so that a day's numbers follow on from those of the day before.
     write=Cdc(key="product_id", sequence="lsn", operation="op", contiguous=True),
     window_column="changed_at",
