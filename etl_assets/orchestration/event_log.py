@@ -59,7 +59,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from etl_assets.orchestration.check_executions import StoredEvent, insert_planned, update_planned
+from etl_assets.orchestration.event_spelling import spell_event
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
+from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
 
 DEFAULT_EVENT_BATCH_SIZE = 500
 """Events that Dagster collects before it hands over a batch."""
@@ -67,6 +69,10 @@ DEFAULT_EVENT_BATCH_SIZE = 500
 EVENT_BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 """Dagster's own switch, read again at every event; without it Dagster never hands over a batch."""
 
+_INSERT = ManyRows(
+    SqlEventLogStorageTable.insert(),
+    ["run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition"],
+)
 ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
@@ -148,10 +154,23 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         # Locks are taken by the first write: always run before index, so that writers never wait in a circle.
         # Commits come in the reverse order of entering: the run's log first, as in the parent class.
         with self._connections.lock, index as index_connection, self.run_connection(run_id) as run_connection:
-            run_connection.execute(SqlEventLogStorageTable.insert(), rows)
+            _INSERT.execute(run_connection, rows)
             if index_connection is not None:
                 self._mirror(index_connection, mirrored)
         self._announce(run_id)
+
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        inner = event.dagster_event
+        key = inner.asset_key if inner else None
+        return {
+            "run_id": event.run_id,
+            "event": spell_event(event),
+            "dagster_event_type": inner.event_type_value if inner else None,
+            "timestamp": time_text(self._event_insert_timestamp(event)),
+            "step_key": inner.step_key if inner else event.step_key,
+            "asset_key": key.to_string() if key else None,
+            "partition": (inner.partition or None) if inner else None,
+        }
 
     def _mirror(self, connection: Connection, mirrored: list[tuple[EventLogEntry, dict[str, Any]]]) -> None:
         """Write events into the index shard, with what they say about assets and checks."""
@@ -356,7 +375,7 @@ def _with_batch_size(schema: Any) -> UserConfigSchema:
 
 def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> range:
     """Insert events and give their numbers, which follow each other: nobody else writes meanwhile."""
-    connection.execute(SqlEventLogStorageTable.insert(), rows)
+    _INSERT.execute(connection, rows)
     last = int(check.not_none(connection.exec_driver_sql("SELECT last_insert_rowid()").scalar()))
     return range(last - len(rows) + 1, last + 1)
 
