@@ -122,21 +122,21 @@ class _Api:
         if self._faults.empties(request.query_params):
             start, end, cursor = end, end, None
         now = self._now()
-        if self._drifts:
-            body, headers = await self._ask(self._line_page, start, end, cursor, limit, now)
-            return answer(request, body, headers)
-        key = (await self._ask(self._shop.lines_version, start, end, now), start, end, cursor, limit)
-        known = self._known.find(key)
+        asked = (start, end, cursor, limit)
+        version = None if self._drifts else await self._ask(self._shop.lines_version, start, end, now)
+        if version is None:
+            return answer(request, *await self._ask(self._line_page, *asked, now))
+        known = self._known.find((version, asked))
         if known is not None:
             response = answer_known(request, known.body, known.headers)
             if response is not None:
                 return response
-        body, headers = await self._ask(self._line_page, start, end, cursor, limit, now)
-        answered = Body.of(body)
-        response = answer_known(request, answered, headers)
+        plain, headers = await self._ask(self._line_page, *asked, now)
+        body = Body.of(plain)
+        response = answer_known(request, body, headers)
         assert response is not None
-        answered.plain = None
-        self._known.keep(key, _Known(answered, headers))
+        body.plain = None
+        self._known.keep((version, asked), _Known(body, headers))
         return response
 
     def _line_page(

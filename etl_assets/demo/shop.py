@@ -95,8 +95,8 @@ class Shop(Protocol):
         """How many order lines a window has."""
         ...
 
-    def lines_version(self, start: int, end: int, now: int) -> Hashable:
-        """A value that stays equal for as long as the order lines of a window do."""
+    def lines_version(self, start: int, end: int, now: int) -> Hashable | None:
+        """A value that stays equal for as long as the order lines of a window do; None if nothing tells."""
         ...
 
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:

@@ -35,7 +35,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import groupby
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import dagster as dg
 import dagster._check as check
@@ -73,7 +73,6 @@ _INSERT = ManyRows(
     SqlEventLogStorageTable.insert(),
     ["run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition"],
 )
-ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
@@ -166,7 +165,7 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             "run_id": event.run_id,
             "event": spell_event(event),
             "dagster_event_type": inner.event_type_value if inner else None,
-            "timestamp": time_text(self._event_insert_timestamp(event)),
+            "timestamp": time_text(self._event_insert_timestamp(event)),  # type: ignore[no-untyped-call]
             "step_key": inner.step_key if inner else event.step_key,
             "asset_key": key.to_string() if key else None,
             "partition": (inner.partition or None) if inner else None,
@@ -323,34 +322,6 @@ class BatchingSqliteStorage(DagsterSqliteStorage):
     ) -> Self:
         enable_event_batches(config_value.get("event_batch_size", DEFAULT_EVENT_BATCH_SIZE))
         return cls.from_local(config_value["base_dir"], inst_data)
-
-
-def log_events(
-    context: dg.OpExecutionContext | dg.AssetExecutionContext,
-    events: Sequence[ReportedEvent],
-    *,
-    batch_size: int = DEFAULT_EVENT_BATCH_SIZE,
-) -> None:
-    """Report events as ``context.log_event`` does for each, but stored in batches where the storage can.
-
-    When it returns, all events are stored. When the process is killed meanwhile, whole batches are stored or
-    missing. With a storage other than `BatchingSqliteEventLogStorage` every event is stored by itself.
-
-    Args:
-        context: The context of the running op or asset.
-        events: Events in the order in which they are to appear; an `AssetCheckEvaluation` may carry
-            ``partition``, and should exactly when its check has partitions.
-        batch_size: Most events in one transaction; other processes wait that long with their own events.
-    """
-    storage = context.instance.event_log_storage
-    for start in range(0, len(events), batch_size):
-        batch: AbstractContextManager[None] = (
-            storage.collecting() if isinstance(storage, BatchingSqliteEventLogStorage) else nullcontext()
-        )
-        with batch:
-            for event in events[start : start + batch_size]:
-                # The annotation leaves out check evaluations, which the method handles all the same
-                context.log_event(cast("dg.AssetMaterialization", event))
 
 
 def enable_event_batches(size: int = DEFAULT_EVENT_BATCH_SIZE) -> None:

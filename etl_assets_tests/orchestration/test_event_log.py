@@ -36,8 +36,8 @@ from etl_assets.orchestration.event_log import (
     EVENT_BATCH_SIZE_VARIABLE,
     BatchingSqliteEventLogStorage,
     enable_event_batches,
-    log_events,
 )
+from etl_assets.orchestration.event_reports import log_events
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS
 
 RAW, STAGED, NOTES = dg.AssetKey(["raw", "shop"]), dg.AssetKey(["staged", "shop"]), dg.AssetKey(["notes"])
