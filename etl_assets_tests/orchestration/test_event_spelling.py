@@ -23,7 +23,7 @@ from dagster._core.events import (
 from dagster._core.events.log import EventLogEntry
 from dagster._core.execution.plan.handle import StepHandle
 from dagster._serdes import deserialize_value, serialize_value
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from etl_assets.orchestration.event_spelling import spell_event
 
