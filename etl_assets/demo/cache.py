@@ -30,15 +30,26 @@ class WeightedCache(Generic[Key, Value]):
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
         """Give the value of a key, made now if it is not kept."""
+        value = self.find(key)
+        if value is None:
+            value = make()
+            self.keep(key, value)
+        return value
+
+    def find(self, key: Key) -> Value | None:
+        """Give the value of a key, if it is kept."""
         entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
-            return entry[0]
-        value = make()
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def keep(self, key: Key, value: Value) -> None:
+        """Keep a value, in the place of one that its key may have."""
+        _, before = self._entries.pop(key, (None, 0))
         weight = self._weigh(value)
         self._entries[key] = (value, weight)
-        self._weight += weight
+        self._weight += weight - before
         while self._weight > self._capacity and len(self._entries) > 1:
             _, (_, dropped) = self._entries.popitem(last=False)
             self._weight -= dropped
-        return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import date
 from functools import partial
 
@@ -95,6 +95,10 @@ class GeneratedShop:
                 low, high = max(start, start_of(day)), min(end, start_of(day + 1))
                 count += sum(block.count(low, high) for block in self._blocks_between(low, high))
         return count
+
+    def lines_version(self, start: int, end: int, now: int) -> Hashable:
+        """Where the present cuts the window, which is all that changes; see `Shop.lines_version`."""
+        return min(end, now + 1)
 
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders updated in the window, by (updated_at, order_id); see `Shop.orders`.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -120,6 +120,13 @@ class RetailShop:
         blocks = self._blocks_between(iso_day(day_of(start)), iso_day(day_of(end - 1)))
         return sum(block.count(start, end) for block in blocks)
 
+    def lines_version(self, start: int, end: int, now: int) -> Hashable:
+        """The files that hold the window; see `Shop.lines_version`."""
+        end = min(end, now + 1)
+        if end <= start:
+            return end
+        return end, *self._files_between(iso_day(day_of(start)), iso_day(day_of(end - 1)))
+
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders updated in the window, by (updated_at, order_id); see `Shop.orders`."""
         states = in_order(self._indexed().book.states(start, end, now))
@@ -159,10 +166,13 @@ class RetailShop:
         return self._days
 
     def _blocks_between(self, first: str, last: str) -> Iterator[LineBlock]:
+        for file in self._files_between(first, last):
+            yield self._blocks.get(file, partial(_read_block, Path(file.path)))
+
+    def _files_between(self, first: str, last: str) -> Iterator[DayFile]:
         days = self._list_days()
         for day in days[bisect_left(days, first) : bisect_right(days, last)]:
-            file = self._look_at(day)
-            yield self._blocks.get(file, partial(_read_block, Path(file.path)))
+            yield self._look_at(day)
 
     def _look_at(self, day: str) -> DayFile:
         path = f"{self._folder}{os.sep}{day}.csv"

@@ -10,6 +10,7 @@ any window bound may be rounded up to one without changing what it holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
@@ -92,6 +93,10 @@ class Shop(Protocol):
 
     def count_lines(self, start: int, end: int, now: int) -> int:
         """How many order lines a window has."""
+        ...
+
+    def lines_version(self, start: int, end: int, now: int) -> Hashable | None:
+        """A value that stays equal for as long as the order lines of a window do; None if nothing tells."""
         ...
 
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:

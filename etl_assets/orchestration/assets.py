@@ -133,7 +133,7 @@ def _load(
     bad = [outcome for outcome in outcomes if not wanted <= set(outcome.completed)]
     if bad:
         # Imported on use, here and below: the storage behind it takes longer to import than all of our own modules.
-        from etl_assets.orchestration.event_log import log_events
+        from etl_assets.orchestration.event_reports import log_events
 
         # What an earlier attempt of this step settled, it has also told of.
         log_events(
@@ -171,7 +171,7 @@ def _log_checks(
 ) -> None:
     """Record the checks' results, after the materializations that they are about."""
     from etl_assets.orchestration.check_targets import latest_materializations
-    from etl_assets.orchestration.event_log import log_events
+    from etl_assets.orchestration.event_reports import log_events
 
     selected = set(context.selected_asset_check_keys)
     targets = latest_materializations(

@@ -25,9 +25,11 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from sqlalchemy.engine import Connection
 
+from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
+
 _TABLE = AssetCheckExecutionsTable
 _OF_ROW = ("asset_key", "check_name", "run_id", "partition")
-_UPDATE = (
+_UPDATE = ManyRows(
     _TABLE.update()
     .where(sa.and_(*(_TABLE.c[name] == sa.bindparam(f"at_{name}") for name in _OF_ROW)))
     .values(
@@ -42,6 +44,16 @@ _UPDATE = (
             )
         }
     )
+)
+_INSERT = ManyRows(
+    _TABLE.insert(),
+    [
+        *_OF_ROW,
+        "execution_status",
+        "evaluation_event",
+        "evaluation_event_timestamp",
+        "evaluation_event_storage_id",
+    ],
 )
 
 
@@ -78,7 +90,7 @@ def insert_planned(connection: Connection, stored: StoredEvent) -> None:
         "evaluation_event_timestamp": _timestamp(stored.event),
         "evaluation_event_storage_id": stored.event_id,
     }
-    connection.execute(_TABLE.insert(), [row | {"partition": day} for day in days])
+    _INSERT.execute(connection, [row | {"partition": day} for day in days])
 
 
 def update_planned(connection: Connection, evaluations: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -98,7 +110,7 @@ def update_planned(connection: Connection, evaluations: Sequence[StoredEvent]) -
         if fit
     ]
     if rows:
-        connection.execute(_UPDATE, rows)
+        _UPDATE.execute(connection, rows)
     return [stored for stored, fit in zip(evaluations, fits, strict=True) if not fit]
 
 
@@ -149,5 +161,5 @@ def _evaluated(stored: StoredEvent) -> dict[str, Any]:
     }
 
 
-def _timestamp(event: EventLogEntry) -> datetime:
-    return datetime.fromtimestamp(event.timestamp, UTC).replace(tzinfo=None)
+def _timestamp(event: EventLogEntry) -> str:
+    return time_text(datetime.fromtimestamp(event.timestamp, UTC).replace(tzinfo=None))

@@ -35,7 +35,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import groupby
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import dagster as dg
 import dagster._check as check
@@ -59,7 +59,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from etl_assets.orchestration.check_executions import StoredEvent, insert_planned, update_planned
+from etl_assets.orchestration.event_spelling import spell_event
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
+from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
 
 DEFAULT_EVENT_BATCH_SIZE = 500
 """Events that Dagster collects before it hands over a batch."""
@@ -67,7 +69,10 @@ DEFAULT_EVENT_BATCH_SIZE = 500
 EVENT_BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 """Dagster's own switch, read again at every event; without it Dagster never hands over a batch."""
 
-ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+_INSERT = ManyRows(
+    SqlEventLogStorageTable.insert(),
+    ["run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition"],
+)
 
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
@@ -148,10 +153,23 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         # Locks are taken by the first write: always run before index, so that writers never wait in a circle.
         # Commits come in the reverse order of entering: the run's log first, as in the parent class.
         with self._connections.lock, index as index_connection, self.run_connection(run_id) as run_connection:
-            run_connection.execute(SqlEventLogStorageTable.insert(), rows)
+            _INSERT.execute(run_connection, rows)
             if index_connection is not None:
                 self._mirror(index_connection, mirrored)
         self._announce(run_id)
+
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        inner = event.dagster_event
+        key = inner.asset_key if inner else None
+        return {
+            "run_id": event.run_id,
+            "event": spell_event(event),
+            "dagster_event_type": inner.event_type_value if inner else None,
+            "timestamp": time_text(self._event_insert_timestamp(event)),  # type: ignore[no-untyped-call]
+            "step_key": inner.step_key if inner else event.step_key,
+            "asset_key": key.to_string() if key else None,
+            "partition": (inner.partition or None) if inner else None,
+        }
 
     def _mirror(self, connection: Connection, mirrored: list[tuple[EventLogEntry, dict[str, Any]]]) -> None:
         """Write events into the index shard, with what they say about assets and checks."""
@@ -306,34 +324,6 @@ class BatchingSqliteStorage(DagsterSqliteStorage):
         return cls.from_local(config_value["base_dir"], inst_data)
 
 
-def log_events(
-    context: dg.OpExecutionContext | dg.AssetExecutionContext,
-    events: Sequence[ReportedEvent],
-    *,
-    batch_size: int = DEFAULT_EVENT_BATCH_SIZE,
-) -> None:
-    """Report events as ``context.log_event`` does for each, but stored in batches where the storage can.
-
-    When it returns, all events are stored. When the process is killed meanwhile, whole batches are stored or
-    missing. With a storage other than `BatchingSqliteEventLogStorage` every event is stored by itself.
-
-    Args:
-        context: The context of the running op or asset.
-        events: Events in the order in which they are to appear; an `AssetCheckEvaluation` may carry
-            ``partition``, and should exactly when its check has partitions.
-        batch_size: Most events in one transaction; other processes wait that long with their own events.
-    """
-    storage = context.instance.event_log_storage
-    for start in range(0, len(events), batch_size):
-        batch: AbstractContextManager[None] = (
-            storage.collecting() if isinstance(storage, BatchingSqliteEventLogStorage) else nullcontext()
-        )
-        with batch:
-            for event in events[start : start + batch_size]:
-                # The annotation leaves out check evaluations, which the method handles all the same
-                context.log_event(cast("dg.AssetMaterialization", event))
-
-
 def enable_event_batches(size: int = DEFAULT_EVENT_BATCH_SIZE) -> None:
     """Have Dagster hand over planned events and a range run's materializations in batches.
 
@@ -356,7 +346,7 @@ def _with_batch_size(schema: Any) -> UserConfigSchema:
 
 def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> range:
     """Insert events and give their numbers, which follow each other: nobody else writes meanwhile."""
-    connection.execute(SqlEventLogStorageTable.insert(), rows)
+    _INSERT.execute(connection, rows)
     last = int(check.not_none(connection.exec_driver_sql("SELECT last_insert_rowid()").scalar()))
     return range(last - len(rows) + 1, last + 1)
 

@@ -68,7 +68,7 @@ def replay_quarantine_job(catalogue: StreamCatalogue, environment: Environment) 
 
 def _replay(context: dg.OpExecutionContext, catalogue: StreamCatalogue, environment: Environment) -> None:
     # Imported on use, as in `assets`.
-    from etl_assets.orchestration.event_log import log_events
+    from etl_assets.orchestration.event_reports import log_events
 
     resources: Any = context.resources
     environment = replace(environment, warehouse=resources.warehouse.open())

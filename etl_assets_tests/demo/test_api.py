@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from etl_assets.demo.clock import Clock
 from etl_assets.demo.control import SourceControl
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.generator import GeneratedShop
+from etl_assets.demo.server import running_source
 from etl_assets_tests.demo.conftest import Api
 
 DAY = {"from_": "2010-12-01T00:00:00Z", "to": "2010-12-02T00:00:00Z"}
@@ -92,6 +95,37 @@ def test_gzip_only_when_asked(small: Api) -> None:
     assert "content-encoding" not in refused.headers
     tag = packed.headers["etag"]
     assert small.client.get(plain.url, headers={"If-None-Match": tag}).status_code == 304
+
+
+@pytest.mark.parametrize("change", ["file", "clock", "drift", "empty"])
+def test_an_answer_given_before_is_not_given_again_when_it_has_changed(small_days: Path, change: str) -> None:
+    with running_source(data=small_days, clock=Clock(fixed=datetime(2011, 1, 1, tzinfo=UTC))) as source:
+        api = Api(source)
+        first = api.get("/v1/order-lines", **DAY)
+
+        def ask() -> httpx.Response:
+            headers = {"Accept-Encoding": "gzip", "If-None-Match": first.headers["etag"]}
+            return api.client.get(first.url, headers=headers)
+
+        packed = [api.client.get(first.url, headers={"Accept-Encoding": "gzip"}) for _ in range(2)]
+        assert [one.json() for one in packed] == [first.json()] * 2
+        assert [one.headers["x-total-count"] for one in packed] == [first.headers["x-total-count"]] * 2
+        assert ask().status_code == 304
+        if change == "file":
+            file = small_days / "2010-12-01.csv"
+            file.write_text(file.read_text() + "536370,A,B,1,2010-12-01 11:00:00,1,1.0,Spain\n")
+        elif change == "clock":
+            source.clock.set_fixed(datetime(2010, 12, 1, 8, 30, tzinfo=UTC))
+        elif change == "drift":
+            source.faults.schema_drift = True
+        else:
+            source.faults.empty_days = ["2010-12-01"]
+        changed = ask()
+        assert changed.status_code == 200
+        assert changed.json() != first.json()
+        plain = api.client.get(first.url, headers={"Accept-Encoding": "identity"})
+        assert plain.json() == changed.json()
+        assert plain.headers["etag"] == changed.headers["etag"].removeprefix("W/")
 
 
 def test_control_sets_faults_clock_and_counts(small: Api) -> None:

@@ -69,6 +69,9 @@ class ScriptedShop:
         day = date.fromordinal(day_of((start + end) // 2))
         return 0 if (LINES, day) in self.hollow else self.inner.count_lines(start, end, now)
 
+    def lines_version(self, start: int, end: int, now: int) -> None:
+        """Nothing tells when a script changes."""
+
     def orders(self, start: int, end: int, offset: int, limit: int, now: int) -> OrderPage:
         """Orders; see `Shop.orders`."""
         day = self._enter(ORDERS, start, end, first=offset == 0)

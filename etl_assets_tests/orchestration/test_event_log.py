@@ -3,6 +3,7 @@
 Annotations are evaluated here: Dagster refuses a context parameter whose annotation is text.
 """
 
+import json
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.event_api import EventRecordsFilter, PartitionKeyFilter, RunStatusChangeRecordsFilter
 from dagster._core.events import (
@@ -31,13 +35,15 @@ from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._serdes import serialize_value
 
+from etl_assets.orchestration.check_targets import latest_materializations
 from etl_assets.orchestration.event_log import (
     EVENT_BATCH_SIZE_VARIABLE,
     BatchingSqliteEventLogStorage,
     enable_event_batches,
-    log_events,
 )
+from etl_assets.orchestration.event_reports import log_events
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS
 
 RAW, STAGED, NOTES = dg.AssetKey(["raw", "shop"]), dg.AssetKey(["staged", "shop"]), dg.AssetKey(["notes"])
@@ -537,6 +543,56 @@ def test_range_run(
         assert kinds.count(DagsterEventType.ASSET_MATERIALIZATION) == 2 * len(good)
         assert kinds.count(DagsterEventType.ASSET_CHECK_EVALUATION) == len(days)
     assert "Falling back to storing" not in capfd.readouterr().err
+
+
+def test_results_that_no_log_for_people_takes_are_stored_all_the_same(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run that prints nothing hands them over by another way; the UI must not show which it was."""
+    days = list(PARTITIONS.get_partition_keys())[:12]
+    stored = []
+    with open_instance(tmp_path) as instance:
+        for level in ("DEBUG", "CRITICAL"):
+            result = dg.materialize(
+                [range_asset(None)],
+                instance=instance,
+                run_config={"loggers": {"console": {"config": {"log_level": level}}}},
+                tags={
+                    "dagster/asset_partition_range_start": days[0],
+                    "dagster/asset_partition_range_end": days[-1],
+                },
+            )
+            said = capfd.readouterr().err.count("ASSET_CHECK_EVALUATION -")
+            assert said == (len(days) if level == "DEBUG" else 0)
+            entries = [
+                record
+                for record in instance.all_logs(result.run_id)
+                if record.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+            ]
+            told = [entry.get_dagster_event().asset_check_evaluation_data for entry in entries]
+            assert [evaluation.partition for evaluation in told] == days
+            stored.append([_timeless(entry, result.run_id) for entry in entries])
+        history = instance.event_log_storage.get_asset_check_execution_history(CONTRACT, limit=12)
+        assert {record.run_id for record in history} == {result.run_id}
+        assert {record.status.value for record in history} == {"SUCCEEDED"}
+        records = instance.fetch_materializations(RAW, limit=100).records
+        newest = {r.partition_key: r for r in records if r.run_id == result.run_id}
+        assert set(newest) == set(days)
+        assert latest_materializations(instance, [RAW, NOTES], [*days[:5], "2031-01-01"]) == {
+            (RAW, day): AssetCheckEvaluationTargetMaterializationData(
+                storage_id=newest[day].storage_id,
+                run_id=result.run_id,
+                timestamp=newest[day].timestamp,
+            )
+            for day in days[:5]
+        }
+    assert stored[0] == stored[1]
+
+
+def _timeless(entry: EventLogEntry, run_id: str) -> dict[str, Any]:
+    text = serialize_value(entry._replace(timestamp=0.0))
+    assert run_id in text
+    return dict(json.loads(text.replace(run_id, "<run>")))
 
 
 class TestBatchSize:
