@@ -321,7 +321,7 @@ def _check_sources(settings: Settings, streams: Sequence[Stream]) -> None:
 
 def _check_warehouse(settings: Settings) -> None:
     """Say at once that the warehouse cannot be used, before anything is asked of a source."""
-    from etl_assets.pipeline.environment import open_warehouse
+    from etl_assets.warehouse.opening import open_warehouse
 
     with open_warehouse(settings).session("check before a backfill"):
         pass
@@ -330,8 +330,8 @@ def _check_warehouse(settings: Settings) -> None:
 def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceGap], str]:
     """Look up which changes are missing from change feeds; gives the error instead where that cannot be read."""
     from etl_assets.failures import EtlError
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.streams.base import Cdc
+    from etl_assets.warehouse.opening import open_warehouse
     from etl_assets.warehouse.status import open_gaps
 
     feeds = [stream.id for stream in streams if isinstance(stream.write, Cdc) and stream.write.contiguous]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from etl_assets.settings import Settings
-    from etl_assets.sources.circuit import CircuitState
+    from etl_assets.sources.circuit_state import CircuitState
     from etl_assets.sources.statistics import RequestCounts
     from etl_assets.streams.base import Stream
     from etl_assets.warehouse.schema_changes import Noticed
@@ -171,8 +171,8 @@ def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
 
 def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) -> _Found:
     from etl_assets.cli.days import day_range, default_range
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
+    from etl_assets.warehouse.opening import open_warehouse
     from etl_assets.warehouse.quarantined import pending_rows
     from etl_assets.warehouse.schema_changes import changes_of, standing_changes
     from etl_assets.warehouse.status import (

@@ -36,7 +36,7 @@ from etl_assets.landing.manifest import Manifest, PageEntry
 from etl_assets.landing.pages import PAGES_FILE, codec
 from etl_assets.landing.partial import JOURNAL_FILE, PARTIAL_FOLDER, Journal, discard_partial, take_up
 from etl_assets.outcomes import FailedItem
-from etl_assets.streams.base import Window
+from etl_assets.streams.windows import Window
 
 __all__ = ["PAGES_FILE", "LandedPartition", "Landing", "LandingWriter"]
 

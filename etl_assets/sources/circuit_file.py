@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import structlog
 
-from etl_assets.sources.circuit import CircuitState, CircuitStatus
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.sources.state_files import write_state
 
 log = structlog.get_logger(__name__)

@@ -18,8 +18,9 @@ from etl_assets.failures import FailureClass, SourceError
 from etl_assets.observability.logging import configure_logging
 from etl_assets.resources.source import SourceResource
 from etl_assets.settings import load_settings
-from etl_assets.sources.circuit import Circuit, CircuitState, CircuitStatus
+from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.circuit_file import CircuitFile, read_circuits
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.sources.rest_reader import RestReader
 from etl_assets.streams.base import Breaker, Cursor, Rest, RestSource, RetryBudget, WindowParameters
 from etl_assets_tests.sources.clients import budget, open_client
