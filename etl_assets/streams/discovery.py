@@ -21,6 +21,7 @@ from types import ModuleType
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.audit_columns import check_references
 from etl_assets.streams.base import Contract, Documents, Stream
+from etl_assets.streams.selection import selected_ids
 
 DEFAULT_PACKAGE = "etl_assets.streams"
 NOT_A_STREAM = frozenset({"source"})
@@ -53,20 +54,7 @@ class StreamCatalogue(Mapping[str, Stream]):
         Raises:
             ConfigurationError: If a name fits no stream; lists those that exist.
         """
-        if not names:
-            return list(self.streams.values())
-        chosen: dict[str, Stream] = {}
-        for name in names:
-            wanted = name.strip().removeprefix("warehouse/").removesuffix("/*").strip("/")
-            found = {
-                key: stream
-                for key, stream in self.streams.items()
-                if key == wanted or stream.source.name == wanted
-            }
-            if not found:
-                raise ConfigurationError(f"unknown stream {name!r}", hint=f"known: {', '.join(self.streams)}")
-            chosen |= found
-        return [stream for key, stream in self.streams.items() if key in chosen]
+        return [self.streams[stream_id] for stream_id in selected_ids(self.streams, names)]
 
 
 def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
