@@ -85,23 +85,24 @@ def backfill(
     the present cannot give any more are replayed from landing, or left out with a note. Exit code 0 when every day was
     published, 1 when some were not, 2 for wrong usage.
     """
-    from etl_assets.cli.days import day_range, default_range
-    from etl_assets.cli.results import print_result
-    from etl_assets.cli.terminal import make_console
     from etl_assets.failures import ConfigurationError
-    from etl_assets.settings import load_settings
-    from etl_assets.streams.discovery import discover_streams
 
-    reasons = _reasons(missing=missing, failed=failed, changed=changed)
-    if not reasons and not (first and last):
+    if not (missing or failed or changed) and not (first and last):
         lacking = "--from" if not first else "--to"
         raise ConfigurationError(
             f"{lacking} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
         )
+    from etl_assets.cli.days import day_range, default_range
+    from etl_assets.cli.results import print_result
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.settings import load_settings
+    from etl_assets.streams.discovery import discover_streams
+
     settings = load_settings()
     days = day_range(*default_range(first, last, settings.start_date))
     catalogue = discover_streams()
     streams = catalogue.select(selection or [])
+    reasons = _reasons(missing=missing, failed=failed, changed=changed)
     result = run_backfill(
         settings,
         catalogue,

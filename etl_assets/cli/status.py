@@ -183,6 +183,7 @@ def _read(settings: Settings, streams: Sequence[DeclaredStream], first: str, las
         partition_status,
         stream_status,
     )
+    from etl_assets.warehouse.without_pandas import without_pandas
 
     warehouse = open_warehouse(settings)
     stream_ids = [stream.id for stream in streams]
@@ -190,7 +191,7 @@ def _read(settings: Settings, streams: Sequence[DeclaredStream], first: str, las
         days = day_range(*default_range(first, last, settings.start_date))
         rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
         return _Found(days, rows, [], [], {}, {}, [], [])
-    with warehouse.read("etl-assets status") as connection:
+    with without_pandas(), warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = day_range(*default_range(first, last, start))
         known = [entry for stream_id in stream_ids for entry in partition_status(connection, stream_id, days)]
