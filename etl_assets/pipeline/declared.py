@@ -62,7 +62,8 @@ class DeclaredStream:
         """Take down what a stream's declaration says."""
         day = date(2000, 1, 1)
         askable = stream.askable(day)
-        return cls(stream.id, stream.owner, askable and askable.end - Window.of_day(day).end)
+        until = None if askable is None else askable.end - Window.of_day(day).end
+        return cls(stream.id, stream.owner, until)
 
 
 def declared_streams(settings: Settings) -> dict[str, DeclaredStream]:
@@ -75,7 +76,7 @@ def declared_streams(settings: Settings) -> dict[str, DeclaredStream]:
         ConfigurationError: If a stream's file cannot be used.
     """
     path = settings.state_dir / FILE_NAME
-    known = _recalled(path)
+    known = recall(path)
     if known is None:
         # What a process imported earlier may not be what the files say by now.
         fresh, begun = "etl_assets.streams.contract" not in sys.modules, time.time_ns()
@@ -83,12 +84,16 @@ def declared_streams(settings: Settings) -> dict[str, DeclaredStream]:
 
         known = [DeclaredStream.of(stream) for stream in discover_streams().values()]
         if fresh:
-            _remember(path, known, begun)
+            remember(path, known, begun)
     return {stream.id: stream for stream in known}
 
 
-def _recalled(path: Path) -> list[DeclaredStream] | None:
-    """Give what is remembered, if it still holds."""
+def recall(path: Path) -> list[DeclaredStream] | None:
+    """Give what is remembered, if it still holds.
+
+    Args:
+        path: Where it is kept.
+    """
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
         if kept["digest"] != _digest([*_below_streams(), *kept["loaded"]])[0]:
@@ -101,8 +106,14 @@ def _recalled(path: Path) -> list[DeclaredStream] | None:
         return None
 
 
-def _remember(path: Path, known: Iterable[DeclaredStream], begun: int) -> None:
-    """Keep what is declared; where that is not possible, the streams are imported again the next time."""
+def remember(path: Path, known: Iterable[DeclaredStream], begun: int) -> None:
+    """Keep what is declared; where that is not possible, the streams are imported again the next time.
+
+    Args:
+        path: Where to.
+        known: What is declared, in order.
+        begun: When importing the streams was begun, in nanoseconds since 1970; files may have changed since.
+    """
     from etl_assets.sources.state_files import write_state
 
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
