@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -234,22 +235,24 @@ def _execute(
     reporter: CollectingReporter,
     options: dict[str, Any],
 ) -> _Done:
-    # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
-    from etl_assets.orchestration.instance import opened_instance
+    from etl_assets.importing import importing
 
-    with opened_instance(settings) as instance:
-        from etl_assets.build import build_definitions
-        from etl_assets.cli.embeddings import make_embeddings
-        from etl_assets.observability.progress import CompositeReporter, LogReporter
-        from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
-        from etl_assets.orchestration.dead_runs import end_dead_runs
-        from etl_assets.resources.progress import PROGRESS, progress_resource
+    with ExitStack() as stack:
+        with importing():
+            from etl_assets.build import build_definitions
+            from etl_assets.cli.embeddings import make_embeddings
+            from etl_assets.observability.progress import CompositeReporter, LogReporter
+            from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
+            from etl_assets.orchestration.dead_runs import end_dead_runs
+            from etl_assets.orchestration.instance import opened_instance
+            from etl_assets.resources.progress import PROGRESS, progress_resource
 
-        definitions = build_definitions(
-            settings,
-            streams=catalogue,
-            resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
-        )
+            instance = stack.enter_context(opened_instance(settings))
+            definitions = build_definitions(
+                settings,
+                streams=catalogue,
+                resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
+            )
         _check_warehouse(settings)
         end_dead_runs(instance)
         runs = [
