@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from etl_assets.demo.server import running_source
 from etl_assets.pipeline.declared import FILE_NAME
 from etl_assets.settings import load_settings
 from etl_assets.warehouse.opening import open_warehouse
@@ -60,12 +61,16 @@ DISCOVERING: dict[str, set[str]] = {
 }
 
 
-def told_by(folder: Path, commands: Sequence[str], *, discovering: bool) -> dict[str, Any]:
+# Loading needs Dagster and what reads and stages, but nothing of the UI, the report, or the demo's server.
+LOADING = STREAMS | {"asyncio", "dagster", "duckdb", "fsspec", "httpx", "rich", "sqlalchemy", "structlog"}
+
+
+def told_by(folder: Path, commands: Sequence[str], *, discovering: bool, **more: str) -> dict[str, Any]:
     """Run commands in forks of one process, over an own data folder."""
     asked = {"discovering": discovering, "commands": [each.split() for each in commands]}
     # The doctor asks Dagster where there is a folder of Dagster's, as the command that opens the UI leaves one.
     home = folder / ("no_dagster" if discovering else "dagster_home")
-    variables = {"ETL_DATA_DIR": str(folder), "ETL_START_DATE": YESTERDAY, "DAGSTER_HOME": str(home)}
+    variables = {"ETL_DATA_DIR": str(folder), "ETL_START_DATE": YESTERDAY, "DAGSTER_HOME": str(home), **more}
     done = subprocess.run(
         [sys.executable, "-m", "etl_assets_tests.cli.forked_commands"],
         input=json.dumps(asked),
@@ -136,3 +141,13 @@ def test_a_command_that_needs_the_streams_imports_no_dagster(
     told = discovering["commands"][command]
     assert told["exit_code"] in (0, 1, 2)
     assert set(told["heavy"]) <= DISCOVERING[command] | {"asyncio"}
+
+
+def test_a_backfill_imports_nothing_of_what_it_does_not_do(tmp_path: Path) -> None:
+    command = f"backfill shop/order_lines --from {YESTERDAY} --to {YESTERDAY} --json"
+    with running_source() as source:
+        address = {"ETL_SHOP_URL": source.url, "ETL_SHOP_TOKEN": source.token}
+        told = told_by(tmp_path, [command], discovering=False, **address)["commands"][command]
+    assert told["exit_code"] == 0
+    assert "dagster" in told["heavy"]
+    assert set(told["heavy"]) <= LOADING
