@@ -1,5 +1,8 @@
 """What Dagster loads."""
 
-from etl_assets.build import build_definitions
+from etl_assets.importing import importing
 
-defs = build_definitions()
+with importing():
+    from etl_assets.build import build_definitions
+
+    defs = build_definitions()

@@ -93,7 +93,8 @@ print(json.dumps(sorted(key.to_user_string() for key in graph.get_all_asset_keys
 """
 IMPORT_COMMAND = """
 import json, sys
-import etl_assets.cli.main
+from etl_assets.cli.main import app_for
+app_for([])
 heavy = ("dagster", "pandas", "pandera", "pyarrow", "duckdb", "httpx", "starlette", "uvicorn", "numpy")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

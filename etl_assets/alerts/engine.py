@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 
 import structlog
 from filelock import FileLock, Timeout
@@ -123,11 +122,6 @@ class Tick:
     def is_idle(self) -> bool:
         """Whether nothing happened."""
         return not (self.new or self.written or self.sent or self.failed)
-
-
-def outbox_path(settings: Settings) -> Path:
-    """Give where the outbox is."""
-    return settings.state_dir / "alerts.db"
 
 
 def tick(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from etl_assets.failures import EtlError, StorageFullError, is_disk_full
+from etl_assets.settings import Settings
 
 BUSY_SECONDS = 30.0
 _VERSION_1 = """
@@ -49,6 +50,11 @@ CREATE TABLE mutes (
 CREATE TABLE beats (name TEXT PRIMARY KEY, at REAL NOT NULL, said TEXT NOT NULL) WITHOUT ROWID;
 """
 _STEPS = (_VERSION_1,)
+
+
+def outbox_path(settings: Settings) -> Path:
+    """Give where the outbox is."""
+    return settings.state_dir / "alerts.db"
 
 
 class OutboxError(EtlError):

@@ -91,7 +91,8 @@ def mute(
     from etl_assets.alerts.problems import problems_in, with_conditions
     from etl_assets.alerts.routing import is_muted
     from etl_assets.failures import ConfigurationError
-    from etl_assets.streams.discovery import discover_streams
+    from etl_assets.pipeline.declared import declared_streams
+    from etl_assets.settings import load_settings
 
     try:
         length = parse_span(span)
@@ -104,7 +105,7 @@ def mute(
             is_muted([selection], problem.id, problem.owner, problem.kind, problem.subjects)
             for problem in problems
         )
-        if not fitting and not _means_something(selection, discover_streams()):
+        if not fitting and not _means_something(selection, declared_streams(load_settings())):
             raise ConfigurationError(
                 f"{selection!r} is no stream, source, owner, kind or open problem",
                 hint="see etl-assets alerts list",
@@ -140,12 +141,12 @@ def try_channels(
     from etl_assets.alerts.notice import Fact, Notice, Step
     from etl_assets.alerts.rules import load_rules
     from etl_assets.failures import ConfigurationError, EtlError
+    from etl_assets.pipeline.declared import declared_streams
     from etl_assets.settings import ALERTS_FILE_VARIABLE, SLACK_VARIABLE, load_settings
-    from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
     rules = load_rules(settings)
-    rules.check_streams(discover_streams())
+    rules.check_streams(declared_streams(settings))
     if not rules.is_configured:
         raise ConfigurationError(
             "no channel is configured", hint=f"set {SLACK_VARIABLE} or {ALERTS_FILE_VARIABLE}"
@@ -180,8 +181,7 @@ def try_channels(
 
 @contextmanager
 def _opened() -> Iterator[Outbox]:
-    from etl_assets.alerts.engine import outbox_path
-    from etl_assets.alerts.outbox import Outbox
+    from etl_assets.alerts.outbox import Outbox, outbox_path
     from etl_assets.settings import load_settings
 
     with Outbox(outbox_path(load_settings())) as outbox:

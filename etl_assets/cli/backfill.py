@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,23 +86,24 @@ def backfill(
     the present cannot give any more are replayed from landing, or left out with a note. Exit code 0 when every day was
     published, 1 when some were not, 2 for wrong usage.
     """
-    from etl_assets.cli.days import day_range, default_range
-    from etl_assets.cli.results import print_result
-    from etl_assets.cli.terminal import make_console
     from etl_assets.failures import ConfigurationError
-    from etl_assets.settings import load_settings
-    from etl_assets.streams.discovery import discover_streams
 
-    reasons = _reasons(missing=missing, failed=failed, changed=changed)
-    if not reasons and not (first and last):
+    if not (missing or failed or changed) and not (first and last):
         lacking = "--from" if not first else "--to"
         raise ConfigurationError(
             f"{lacking} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
         )
+    from etl_assets.cli.days import day_range, default_range
+    from etl_assets.cli.results import print_result
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.settings import load_settings
+    from etl_assets.streams.discovery import discover_streams
+
     settings = load_settings()
     days = day_range(*default_range(first, last, settings.start_date))
     catalogue = discover_streams()
     streams = catalogue.select(selection or [])
+    reasons = _reasons(missing=missing, failed=failed, changed=changed)
     result = run_backfill(
         settings,
         catalogue,
@@ -233,22 +235,24 @@ def _execute(
     reporter: CollectingReporter,
     options: dict[str, Any],
 ) -> _Done:
-    # Dagster reads the batch size when it is imported, so that the instance's folder is prepared first.
-    from etl_assets.orchestration.instance import opened_instance
+    from etl_assets.importing import importing
 
-    with opened_instance(settings) as instance:
-        from etl_assets.build import build_definitions
-        from etl_assets.cli.embeddings import make_embeddings
-        from etl_assets.observability.progress import CompositeReporter, LogReporter
-        from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
-        from etl_assets.orchestration.dead_runs import end_dead_runs
-        from etl_assets.resources.progress import PROGRESS, progress_resource
+    with ExitStack() as stack:
+        with importing():
+            from etl_assets.build import build_definitions
+            from etl_assets.cli.embeddings import make_embeddings
+            from etl_assets.observability.progress import CompositeReporter, LogReporter
+            from etl_assets.orchestration.backfill import load_days, rebuild_marts, runs_of
+            from etl_assets.orchestration.dead_runs import end_dead_runs
+            from etl_assets.orchestration.instance import opened_instance
+            from etl_assets.resources.progress import PROGRESS, progress_resource
 
-        definitions = build_definitions(
-            settings,
-            streams=catalogue,
-            resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
-        )
+            instance = stack.enter_context(opened_instance(settings))
+            definitions = build_definitions(
+                settings,
+                streams=catalogue,
+                resources={PROGRESS: progress_resource(CompositeReporter(reporter, LogReporter()))},
+            )
         _check_warehouse(settings)
         end_dead_runs(instance)
         runs = [
@@ -321,7 +325,7 @@ def _check_sources(settings: Settings, streams: Sequence[Stream]) -> None:
 
 def _check_warehouse(settings: Settings) -> None:
     """Say at once that the warehouse cannot be used, before anything is asked of a source."""
-    from etl_assets.pipeline.environment import open_warehouse
+    from etl_assets.warehouse.opening import open_warehouse
 
     with open_warehouse(settings).session("check before a backfill"):
         pass
@@ -330,8 +334,8 @@ def _check_warehouse(settings: Settings) -> None:
 def _gaps(settings: Settings, streams: Sequence[Stream]) -> tuple[list[SequenceGap], str]:
     """Look up which changes are missing from change feeds; gives the error instead where that cannot be read."""
     from etl_assets.failures import EtlError
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.streams.base import Cdc
+    from etl_assets.warehouse.opening import open_warehouse
     from etl_assets.warehouse.status import open_gaps
 
     feeds = [stream.id for stream in streams if isinstance(stream.write, Cdc) and stream.write.contiguous]

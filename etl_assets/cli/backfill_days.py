@@ -12,7 +12,7 @@ from datetime import date, datetime
 from etl_assets.cli.days import consecutive
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
-from etl_assets.pipeline.plan import can_be_had
+from etl_assets.pipeline.present import can_be_had
 from etl_assets.streams.base import Stream
 
 

@@ -84,9 +84,8 @@ def _runs(settings: Settings) -> list[Finding]:
 def _alerts(settings: Settings, stream_ids: Iterable[str]) -> list[Finding]:
     """Look at the alerts' channels, and at what could not be told."""
     from etl_assets.alerts.channels.examine import channel_problems
-    from etl_assets.alerts.engine import outbox_path
     from etl_assets.alerts.messages import messages_in
-    from etl_assets.alerts.outbox import Outbox
+    from etl_assets.alerts.outbox import Outbox, outbox_path
     from etl_assets.alerts.rules import load_rules
     from etl_assets.failures import ConfigurationError
     from etl_assets.pipeline.doctor import Finding, Weight

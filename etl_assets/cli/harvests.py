@@ -72,8 +72,8 @@ def harvests_of(settings: Settings, outcomes: Iterable[PartitionOutcome]) -> lis
 
 
 def _with_failures(settings: Settings, found: Sequence[DayHarvest]) -> Iterator[DayHarvest]:
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import known_items
+    from etl_assets.warehouse.opening import open_warehouse
 
     with open_warehouse(settings).read("look for failed documents") as connection:
         for one in found:

@@ -5,6 +5,7 @@ Exit codes: 0 all went well, 1 something did not, 2 wrong usage or configuration
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Annotated
@@ -12,37 +13,32 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from etl_assets.cli.alerts import alerts
-from etl_assets.cli.backfill import backfill
-from etl_assets.cli.demo import demo
-from etl_assets.cli.dictionary import dictionary
-from etl_assets.cli.doctor import doctor
-from etl_assets.cli.plan import plan
-from etl_assets.cli.quarantine import app as quarantine
-from etl_assets.cli.query import query
-from etl_assets.cli.reconcile import reconcile
-from etl_assets.cli.report import report
-from etl_assets.cli.retry_failed import retry_failed
-from etl_assets.cli.rollback import rollback
-from etl_assets.cli.search import search
-from etl_assets.cli.source import source
-from etl_assets.cli.status import status
-from etl_assets.cli.ui import ui
-from etl_assets.cli.watchdog import watchdog
 from etl_assets.failures import ConfigurationError, EtlError, describe_unexpected, is_disk_full
 from etl_assets.settings import VARIABLES
 
 INTERRUPTED = 130
 """What shells expect of a program that ended by Ctrl-C."""
 
-app = typer.Typer(
-    name="etl-assets",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    "demo",
+    "source",
+    "plan",
+    "backfill",
+    "retry-failed",
+    "reconcile",
+    "rollback",
+    "status",
+    "query",
+    "search",
+    "report",
+    "dictionary",
+    "doctor",
+    "watchdog",
+    "ui",
+    "quarantine",
+    "alerts",
 )
+"""All sub-commands in the order of the help; each is the object of its name in the module of its name."""
 
 
 def _settings_help() -> str:
@@ -65,7 +61,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog=_settings_help())
 def etl_assets(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -77,26 +72,35 @@ def etl_assets(
     """Load APIs, files and databases into a warehouse, one UTC day at a time."""
 
 
-for command in (
-    demo,
-    source,
-    plan,
-    backfill,
-    retry_failed,
-    reconcile,
-    rollback,
-    status,
-    query,
-    search,
-    report,
-    dictionary,
-    doctor,
-    watchdog,
-    ui,
-):
-    app.command()(command)
-app.add_typer(quarantine, name="quarantine")
-app.add_typer(alerts)
+def app_for(arguments: list[str]) -> typer.Typer:
+    """Make the command with the sub-command that is asked for; with all of them where none of them is.
+
+    Args:
+        arguments: Without the program's name.
+    """
+    app = typer.Typer(
+        name="etl-assets",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(epilog=_settings_help())(etl_assets)
+    # What stands before a sub-command are switches, none of which takes a value.
+    asked = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for name in (asked,) if asked in COMMANDS else COMMANDS:
+        _add(app, name)
+    return app
+
+
+def _add(app: typer.Typer, name: str) -> None:
+    spelled = name.replace("-", "_")
+    command = getattr(importlib.import_module(f"etl_assets.cli.{spelled}"), spelled)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def main() -> None:
@@ -124,7 +128,7 @@ def run(arguments: list[str]) -> int:
 
 def _run_plain(arguments: list[str]) -> int:
     try:
-        result = app(args=arguments, prog_name="etl-assets", standalone_mode=False)
+        result = app_for(arguments)(args=arguments, prog_name="etl-assets", standalone_mode=False)
         return _left(result) if isinstance(result, int) else 0
     except Exit as leaving:
         return _left(leaving.exit_code)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
+quarantine = typer.Typer(
     no_args_is_help=True,
     help="Look at rows that broke their contract, and work them off: replay, waive, mend, discard, purge.",
 )
@@ -34,7 +34,7 @@ Reason = Annotated[
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides. \\[default: who is logged in]")]
 
 
-@app.command("list")
+@quarantine.command("list")
 def list_rows(
     selection: Selection = None,
     first: First = "",
@@ -54,7 +54,7 @@ def list_rows(
     return quarantine_output.print_counts(work, choice, by_day=by_day, as_json=as_json)
 
 
-@app.command()
+@quarantine.command()
 def show(
     rows: Annotated[list[str], typer.Argument(metavar="ID...", help="Rows, as `list` names them.")],
     as_json: Json = False,
@@ -66,7 +66,7 @@ def show(
     return quarantine_output.print_rows(work, work.choice([], rows=rows, state="all"), as_json=as_json)
 
 
-@app.command()
+@quarantine.command()
 def replay(
     selection: Selection = None,
     first: First = "",
@@ -88,7 +88,7 @@ def replay(
     )
 
 
-@app.command()
+@quarantine.command()
 def waive(
     selection: Selection = None,
     first: First = "",
@@ -112,7 +112,7 @@ def waive(
     return quarantine_output.print_result(work.waive(choice, who), as_json=as_json)
 
 
-@app.command()
+@quarantine.command()
 def discard(
     selection: Selection = None,
     first: First = "",
@@ -135,7 +135,7 @@ def discard(
     return quarantine_output.print_result(work.discard(choice, who), as_json=as_json)
 
 
-@app.command()
+@quarantine.command()
 def reopen(
     rows: Annotated[list[str], typer.Argument(metavar="ID...", help="Rows, as `show` names them.")],
     reason: Reason = "",
@@ -155,7 +155,7 @@ def reopen(
     )
 
 
-@app.command("export")
+@quarantine.command("export")
 def export_rows(
     stream: Annotated[str, typer.Argument(help="The stream.")],
     first: First = "",
@@ -180,7 +180,7 @@ def export_rows(
     )
 
 
-@app.command("import")
+@quarantine.command("import")
 def import_rows(
     stream: Annotated[str, typer.Argument(help="The stream.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV of `export`, with changed cells.")],
@@ -200,7 +200,7 @@ def import_rows(
     return quarantine_output.print_result(work.import_lines(stream, file, who), as_json=as_json)
 
 
-@app.command()
+@quarantine.command()
 def purge(
     selection: Selection = None,
     older_than: Annotated[

@@ -21,7 +21,6 @@ import duckdb
 from etl_assets.cli.backfill import run_backfill
 from etl_assets.cli.days import days_between, parse_day
 from etl_assets.failures import ConfigurationError
-from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.pipeline.mending import lines_with_changes, read_lines
 from etl_assets.quality.waivers import why_not_waivable
 from etl_assets.settings import Settings, load_settings
@@ -29,6 +28,7 @@ from etl_assets.streams.base import Cdc, Merge, Stream
 from etl_assets.streams.discovery import StreamCatalogue, discover_streams
 from etl_assets.warehouse import quarantine_moves
 from etl_assets.warehouse.decisions import Action, standing_decisions
+from etl_assets.warehouse.opening import open_warehouse
 from etl_assets.warehouse.quarantine import State
 from etl_assets.warehouse.quarantine_moves import SETTLED, Who, chosen_rows
 from etl_assets.warehouse.quarantined import Choice, QuarantinedRow, days_of, moves_of, rows_of

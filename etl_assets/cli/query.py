@@ -46,8 +46,8 @@ def query(
 ) -> int:
     """Ask the warehouse with SQL; it is opened for reading only, and loads wait meanwhile."""
     from etl_assets.cli.terminal import make_console
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.settings import load_settings
+    from etl_assets.warehouse.opening import open_warehouse
     from etl_assets.warehouse.query import rows_of
 
     chosen = form or _form_of(output)

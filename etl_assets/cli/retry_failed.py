@@ -206,8 +206,8 @@ def _known(
     settings: Settings, streams: Sequence[Stream], state: str | None = "pending"
 ) -> dict[str, list[KnownItem]]:
     """Give the failed items by stream."""
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import known_items
+    from etl_assets.warehouse.opening import open_warehouse
 
     warehouse = open_warehouse(settings)
     if not streams or not warehouse.exists():

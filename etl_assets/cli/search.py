@@ -37,9 +37,9 @@ def search(
     from etl_assets.cli.terminal import make_console
     from etl_assets.failures import ConfigurationError
     from etl_assets.pipeline.embedding import search as find
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.settings import load_settings
     from etl_assets.streams.discovery import discover_streams
+    from etl_assets.warehouse.opening import open_warehouse
 
     if not query.strip():
         raise ConfigurationError("there is nothing to look for", hint='for example: search "peatland carbon"')

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from etl_assets.pipeline.declared import DeclaredStream
     from etl_assets.settings import Settings
-    from etl_assets.sources.circuit import CircuitState
+    from etl_assets.sources.circuit_state import CircuitState
     from etl_assets.sources.statistics import RequestCounts
-    from etl_assets.streams.base import Stream
     from etl_assets.warehouse.schema_changes import Noticed
     from etl_assets.warehouse.status import PartitionStatus, SequenceGap, StreamStatus
 
@@ -41,13 +41,15 @@ def status(
     from etl_assets.cli.gaps import gap_lines
     from etl_assets.cli.schema_changes import change_lines, rows_of
     from etl_assets.cli.terminal import make_console
+    from etl_assets.pipeline.declared import declared_streams
     from etl_assets.settings import load_settings
     from etl_assets.sources.circuit_file import read_circuits
     from etl_assets.sources.statistics_file import read_counts
-    from etl_assets.streams.discovery import discover_streams
+    from etl_assets.streams.selection import selected_ids
 
     settings = load_settings()
-    streams = discover_streams().select(selection or [])
+    declared = declared_streams(settings)
+    streams = [declared[stream_id] for stream_id in selected_ids(declared, selection or [])]
     circuits, requests = read_circuits(settings.state_dir), read_counts(settings.state_dir)
     found = _read(settings, streams, first, last)
     if as_json:
@@ -169,10 +171,10 @@ def request_lines(requests: dict[str, RequestCounts]) -> list[str]:
     ]
 
 
-def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) -> _Found:
+def _read(settings: Settings, streams: Sequence[DeclaredStream], first: str, last: str) -> _Found:
     from etl_assets.cli.days import day_range, default_range
-    from etl_assets.pipeline.environment import open_warehouse
     from etl_assets.warehouse.failed_items import pending_items
+    from etl_assets.warehouse.opening import open_warehouse
     from etl_assets.warehouse.quarantined import pending_rows
     from etl_assets.warehouse.schema_changes import changes_of, standing_changes
     from etl_assets.warehouse.status import (
@@ -181,6 +183,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
         partition_status,
         stream_status,
     )
+    from etl_assets.warehouse.without_pandas import without_pandas
 
     warehouse = open_warehouse(settings)
     stream_ids = [stream.id for stream in streams]
@@ -188,7 +191,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
         days = day_range(*default_range(first, last, settings.start_date))
         rows = _with_lost_days(settings, streams, stream_status(None, stream_ids, days), days, [])
         return _Found(days, rows, [], [], {}, {}, [], [])
-    with warehouse.read("etl-assets status") as connection:
+    with without_pandas(), warehouse.read("etl-assets status") as connection:
         start = min(first_partition(connection) or settings.start_date, settings.start_date)
         days = day_range(*default_range(first, last, start))
         known = [entry for stream_id in stream_ids for entry in partition_status(connection, stream_id, days)]
@@ -202,7 +205,7 @@ def _read(settings: Settings, streams: Sequence[Stream], first: str, last: str) 
 
 def _with_lost_days(
     settings: Settings,
-    streams: Sequence[Stream],
+    streams: Sequence[DeclaredStream],
     rows: Sequence[StreamStatus],
     days: Sequence[date],
     known: Sequence[PartitionStatus],
@@ -211,7 +214,7 @@ def _with_lost_days(
     from datetime import UTC, datetime
 
     from etl_assets.landing.store import Landing
-    from etl_assets.pipeline.plan import can_be_had
+    from etl_assets.pipeline.present import can_be_had
 
     landing, now = Landing(settings.landing_dir), datetime.now(UTC)
     attempted = {(entry.stream, entry.partition) for entry in known}

@@ -16,7 +16,7 @@ from pathlib import Path
 from etl_assets.failures import LandingError
 from etl_assets.landing.manifest import Manifest, PageEntry
 from etl_assets.landing.pages import PAGES_FILE, DamagedPageError, codec, read_page
-from etl_assets.streams.base import Window
+from etl_assets.streams.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

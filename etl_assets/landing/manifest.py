@@ -12,7 +12,7 @@ from typing import Any
 
 from etl_assets.landing.checked import from_checked_json, to_checked_json
 from etl_assets.outcomes import FailedItem
-from etl_assets.streams.base import Window
+from etl_assets.streams.windows import Window
 
 FORMAT_VERSION = 1
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import zlib
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from etl_assets.landing.manifest import PageEntry
 
 PAGES_FILE = "pages.zst"
@@ -25,6 +23,9 @@ class DamagedPageError(Exception):
 
 def codec() -> Any:
     """Give what compresses and decompresses pages."""
+    # Most who ask what has landed read none of it.
+    import pyarrow as pa
+
     return pa.Codec("zstd", compression_level=COMPRESSION_LEVEL)
 
 

@@ -19,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-import structlog
-
 from etl_assets.failures import ConfigurationError, LandingError
 from etl_assets.landing.files import (
     discard,
@@ -35,12 +33,13 @@ from etl_assets.landing.landed import LandedPartition
 from etl_assets.landing.manifest import Manifest, PageEntry
 from etl_assets.landing.pages import PAGES_FILE, codec
 from etl_assets.landing.partial import JOURNAL_FILE, PARTIAL_FOLDER, Journal, discard_partial, take_up
+from etl_assets.observability.loggers import LazyLogger
 from etl_assets.outcomes import FailedItem
-from etl_assets.streams.base import Window
+from etl_assets.streams.windows import Window
 
 __all__ = ["PAGES_FILE", "LandedPartition", "Landing", "LandingWriter"]
 
-log = structlog.get_logger(__name__)
+log = LazyLogger(__name__)
 
 MANIFEST_FILE = "manifest.json"
 

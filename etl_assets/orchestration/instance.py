@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 from filelock import FileLock
 
 from etl_assets.failures import EtlError, is_disk_full
 from etl_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 EVENT_BATCH_SIZE = "500"
 
@@ -61,6 +64,9 @@ def opened_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         EtlError: If it cannot be opened.
     """
     home = prepare_dagster_home(settings)
+    # The UI's own processes import Dagster; who only prepares its folder for them does not.
+    import dagster as dg
+
     try:
         # Two processes that open a new instance at once would both make its tables, and one of them would fail.
         with FileLock(home / ".opening.lock", timeout=settings.lock_timeout):

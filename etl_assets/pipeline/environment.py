@@ -17,6 +17,7 @@ from etl_assets.sources.base import Reader
 from etl_assets.sources.registry import open_reader
 from etl_assets.streams.base import Source, Stream
 from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.opening import open_warehouse
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,3 @@ class Environment:
             ConfigurationError: If the stream needs a key that is not set.
         """
         return pseudonymiser_of(self.settings, stream)
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """Describe the warehouse that the settings name; nothing is opened yet."""
-    return Warehouse(
-        settings.warehouse_path, lock_timeout=settings.lock_timeout, memory_limit=settings.memory_limit
-    )

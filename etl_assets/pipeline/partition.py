@@ -46,8 +46,8 @@ from etl_assets.quality.verdict import contract_result, decide, with_audits
 from etl_assets.sources.base import Reader
 from etl_assets.streams.base import Documents, Stream
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
-from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.decisions import Decision, decisions_version
+from etl_assets.warehouse.session import Session
 
 log = structlog.get_logger(__name__)
 

@@ -17,6 +17,7 @@ from etl_assets.failures import LandingError
 from etl_assets.landing.store import Landing
 from etl_assets.outcomes import Status
 from etl_assets.pipeline.environment import Environment
+from etl_assets.pipeline.present import can_be_had
 from etl_assets.pipeline.pseudonyms import contract_version_of
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.decisions import decisions_version, standing_decisions
@@ -108,19 +109,6 @@ def plan(
         return [_plan_of(environment, stream, days, {}, {}, None, reasons) for stream in streams]
     with environment.warehouse.read("plan") as connection:
         return [_plan(environment, connection, stream, days, reasons) for stream in streams]
-
-
-def can_be_had(stream: Stream, day: date, landing: Landing, now: datetime) -> bool:
-    """Tell whether a day can be loaded at all: asked for, or, of a source that shows only the present, replayed.
-
-    Args:
-        stream: The stream.
-        day: The day.
-        landing: What was landed so far.
-        now: The time, with a zone.
-    """
-    askable = stream.extract.askable(day)
-    return askable is None or now < askable.end or landing.latest_version(stream.id, day) is not None
 
 
 def _plan(

@@ -25,7 +25,8 @@ from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.recovery import recover
 from etl_assets.pipeline.staging_workers import Delegated, staging_workers
 from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 
 log = structlog.get_logger(__name__)
 

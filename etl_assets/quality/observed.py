@@ -24,8 +24,9 @@ from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.preview import MASK
 from etl_assets.quality.rules import compile_contract
 from etl_assets.streams.base import Documents, Snapshot, Stream
-from etl_assets.streams.columns import IDENTIFIER, VERSION_COLUMNS
+from etl_assets.streams.columns import VERSION_COLUMNS
 from etl_assets.streams.documents import FORMAT_FIELD, IDENTIFIER_FIELD
+from etl_assets.streams.identifiers import IDENTIFIER
 from etl_assets.streams.observed import (
     OTHERS,
     Kind,

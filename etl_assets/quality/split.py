@@ -22,8 +22,8 @@ from etl_assets.quality.repeats import Mask, SeenValues, find_repeats
 from etl_assets.quality.rules import ColumnRules, CompiledContract, Rule
 from etl_assets.streams import parse
 from etl_assets.streams.base import Window
-from etl_assets.streams.columns import IDENTIFIER
 from etl_assets.streams.contract import Severity
+from etl_assets.streams.identifiers import IDENTIFIER
 
 VIOLATION_SCHEMA = pa.schema([("position", pa.int64()), ("rule", pa.string()), ("reason", pa.string())])
 NO_BAD_ROWS = (

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etl_assets.marts.catalogue import Mart
-from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.report.page import check_place, render, write
 from etl_assets.report.reading import Period, read_facts
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.opening import open_warehouse
 
 FILE_NAME = "report.html"
 """Name of the report in the data folder."""

@@ -19,7 +19,7 @@ from etl_assets.alerts.scrub import first_line, secrets_in
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
 from etl_assets.marts.catalogue import Mart
-from etl_assets.pipeline.plan import can_be_had
+from etl_assets.pipeline.present import can_be_had
 from etl_assets.quality.rules import compile_contract
 from etl_assets.report.checks import checks_of, failed_checks_of
 from etl_assets.report.facts import (

@@ -8,50 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, NoReturn
 
 import pybreaker
 import structlog
 
 from etl_assets.failures import FailureClass, SourceError
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.sources.http_failures import repeated
-from etl_assets.streams.base import Breaker
+from etl_assets.streams.sources import Breaker
 
 log = structlog.get_logger(__name__)
 
 REQUESTS_IN_TROUBLE = 2
 """Requests that must have failed before a circuit opens: what is wrong with one alone is not wrong with the source."""
-
-
-class CircuitStatus(StrEnum):
-    """Whether a source is asked."""
-
-    CLOSED = "closed"
-    """It is."""
-    OPEN = "open"
-    """It is not, for now."""
-    HALF_OPEN = "half_open"
-    """One request is on its way to find out whether it answers again."""
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitState:
-    """A reading of a circuit breaker.
-
-    Attributes:
-        state: Whether the source is asked.
-        since: Since when that is so, in UTC.
-        failures: Attempts that failed in a row, up to now.
-        last_error: The last of these failures, in one line.
-    """
-
-    state: CircuitStatus
-    since: datetime
-    failures: int = 0
-    last_error: str = ""
 
 
 class CircuitOpenError(SourceError):

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
 
-from etl_assets.sources.circuit import CircuitState, CircuitStatus
+from etl_assets.observability.loggers import LazyLogger
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.sources.state_files import write_state
 
-log = structlog.get_logger(__name__)
+log = LazyLogger(__name__)
 
 
 class CircuitFile:

@@ -24,7 +24,8 @@ from etl_assets.failures import ConfigurationError, EtlError, SourceError
 from etl_assets.sources.addresses import Addresses
 from etl_assets.sources.answers import Answer, AnswerReader
 from etl_assets.sources.authentication import NO_CREDENTIALS, Secret, SecretLookup, static_credentials
-from etl_assets.sources.circuit import Circuit, CircuitState
+from etl_assets.sources.circuit import Circuit
+from etl_assets.sources.circuit_state import CircuitState
 from etl_assets.sources.http_failures import failure_of_exception, permanent
 from etl_assets.sources.oauth import TokenKeeper
 from etl_assets.sources.pace import pace_of

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
 
+from etl_assets.observability.loggers import LazyLogger
 from etl_assets.sources.state_files import write_state
 from etl_assets.sources.statistics import RequestCounts
 
-log = structlog.get_logger(__name__)
+log = LazyLogger(__name__)
 
 _FOLDER = "requests"
 

@@ -2,17 +2,19 @@
 
 A stream file imports from here alone. What belongs here: declarations, and the check that they make sense together.
 What does not: anything that acts on a declaration.
+
+The words of contracts stand on pandera and pandas, which take most of a second to import. They come when a stream file
+asks for them, so that whoever wants nothing but the name of a stream does not wait for them.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.audit_columns import check_audits
 from etl_assets.streams.audits import (
     Audit,
     AuditSeverity,
@@ -32,23 +34,10 @@ from etl_assets.streams.authentication import (
     OAuth2ClientCredentials,
 )
 from etl_assets.streams.children import Children, check_children
-from etl_assets.streams.columns import IDENTIFIER, check_columns, check_embedded
-from etl_assets.streams.contract import (
-    Contract,
-    Date,
-    Decimal2,
-    Decimal3,
-    Decimal6,
-    Field,
-    Personal,
-    Severity,
-    Timestamp,
-    row_rule,
-    rule,
-)
 from etl_assets.streams.counts import Count
 from etl_assets.streams.documents import DocumentFormat, Documents, check_documents, listed_in
 from etl_assets.streams.extract import Extract, Files, Rest, Sql, WindowParameters
+from etl_assets.streams.identifiers import IDENTIFIER
 from etl_assets.streams.paging_counted import OffsetLimit, PageNumber
 from etl_assets.streams.paging_cursors import AfterSequence, Cursor
 from etl_assets.streams.paging_links import LinkHeader, NextUrl
@@ -63,6 +52,25 @@ from etl_assets.streams.sources import (
 )
 from etl_assets.streams.windows import Window
 from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snapshot, WriteDisposition
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import pandas as pd
+
+    from etl_assets.streams.contract import (
+        Contract,
+        Date,
+        Decimal2,
+        Decimal3,
+        Decimal6,
+        Field,
+        Personal,
+        Severity,
+        Timestamp,
+        row_rule,
+        rule,
+    )
 
 __all__ = [
     "AfterSequence",
@@ -128,7 +136,7 @@ __all__ = [
 
 RESERVED_SCHEMAS = frozenset({"etl", "marts", "main", "pg_catalog", "information_schema", "temp"})
 
-Transform = Callable[[pd.DataFrame], pd.DataFrame]
+Transform = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 _EXTRACT_OF: dict[type[Source], tuple[type[Extract], ...]] = {
     RestSource: (Rest, Documents),
@@ -204,6 +212,9 @@ class Stream:
     description: str = ""
 
     def __post_init__(self) -> None:
+        from etl_assets.streams.audit_columns import check_audits
+        from etl_assets.streams.columns import check_columns, check_embedded
+
         for kind, name in (("source", self.source.name), ("stream", self.name)):
             if not IDENTIFIER.match(name):
                 raise ConfigurationError(
@@ -237,6 +248,10 @@ class Stream:
         """`<source>/<name>`, as users type it."""
         return f"{self.source.name}/{self.name}"
 
+    def askable(self, day: date) -> Window | None:
+        """Give the span of time in which a day can be asked for; None where that is at any time."""
+        return self.extract.askable(day)
+
     def _check_extract(self) -> None:
         wanted = _EXTRACT_OF[type(self.source)]
         if not isinstance(self.extract, wanted):
@@ -261,3 +276,10 @@ class Stream:
 
 def _is_whole_present(extract: Extract) -> bool:
     return isinstance(extract, Rest) and extract.window is None
+
+
+def __getattr__(name: str) -> Any:
+    """Give a word of contracts, when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("etl_assets.streams.contract"), name)

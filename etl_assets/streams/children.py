@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.columns import IDENTIFIER
-from etl_assets.streams.contract import Contract, arrow_schema
+from etl_assets.streams.identifiers import IDENTIFIER
 from etl_assets.streams.write import Merge, Snapshot, WriteDisposition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from etl_assets.streams.contract import Contract
 
 POSITION = "position"
 """Column of a child table that says where in its list a row stands, from 1."""
@@ -89,6 +92,8 @@ def check_children(
 
 
 def _check_columns(what: str, child: Children, key: tuple[str, ...]) -> None:
+    from etl_assets.streams.contract import arrow_schema
+
     schema = child.contract.to_schema()
     arrow_schema(child.contract)
     for name, column in schema.columns.items():

@@ -6,16 +6,15 @@ What belongs here: what the declaration's parts ask of the contract. What does n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pyarrow as pa
 
 from etl_assets.failures import ConfigurationError
 from etl_assets.streams.contract import Contract, FieldNotes, Personal, Severity, arrow_schema
+from etl_assets.streams.identifiers import IDENTIFIER
 from etl_assets.streams.write import Append, Cdc, Merge, ReplacePartition, Snapshot, WriteDisposition
 
-IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 VERSION_COLUMNS = ("valid_from", "valid_to", "is_current")
 """Names that the account of a snapshot's versions has beside the contract's columns."""
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import ModuleType
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.audit_columns import check_references
-from etl_assets.streams.base import Contract, Documents, Stream
+from etl_assets.importing import importing
+from etl_assets.streams.base import Documents, Stream
+from etl_assets.streams.selection import selected_ids
 
 DEFAULT_PACKAGE = "etl_assets.streams"
 NOT_A_STREAM = frozenset({"source"})
@@ -53,20 +54,7 @@ class StreamCatalogue(Mapping[str, Stream]):
         Raises:
             ConfigurationError: If a name fits no stream; lists those that exist.
         """
-        if not names:
-            return list(self.streams.values())
-        chosen: dict[str, Stream] = {}
-        for name in names:
-            wanted = name.strip().removeprefix("warehouse/").removesuffix("/*").strip("/")
-            found = {
-                key: stream
-                for key, stream in self.streams.items()
-                if key == wanted or stream.source.name == wanted
-            }
-            if not found:
-                raise ConfigurationError(f"unknown stream {name!r}", hint=f"known: {', '.join(self.streams)}")
-            chosen |= found
-        return [stream for key, stream in self.streams.items() if key in chosen]
+        return [self.streams[stream_id] for stream_id in selected_ids(self.streams, names)]
 
 
 def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
@@ -78,11 +66,14 @@ def discover_streams(package: str = DEFAULT_PACKAGE) -> StreamCatalogue:
     Raises:
         ConfigurationError: Names the file and the reason, for the first file that cannot be used.
     """
+    with importing():
+        from etl_assets.streams.audit_columns import check_references
+
+        modules = [_import(name) for name in _stream_modules(package)]
     streams: dict[str, Stream] = {}
     files: dict[str, Path] = {}
-    for module_name in _stream_modules(package):
-        module = _import(module_name)
-        path = Path(module.__file__ or module_name)
+    for module in modules:
+        path = Path(module.__file__ or module.__name__)
         stream = getattr(module, "STREAM", None)
         if stream is None and _is_vocabulary(module):
             continue
@@ -155,6 +146,8 @@ def _check_folders(root: Path) -> None:
 
 def _is_vocabulary(module: ModuleType) -> bool:
     """Whether a module beside the sources' folders holds nothing that a stream file would."""
+    from etl_assets.streams.contract import Contract
+
     if module.__name__.rpartition(".")[0] != DEFAULT_PACKAGE:
         return False
     return not any(

@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from etl_assets.failures import ConfigurationError
-from etl_assets.streams.contract import FieldNotes
 
 if TYPE_CHECKING:
     from etl_assets.streams.base import Stream
@@ -39,6 +38,8 @@ def check_schema_policy(stream: Stream) -> None:
     Raises:
         ConfigurationError: If it does not fit.
     """
+    from etl_assets.streams.contract import FieldNotes
+
     policy = stream.schema_changes
     if policy not in list(SchemaPolicy):
         raise ConfigurationError(

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from etl_assets.failures import WarehouseError
-from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.errors import (
     damage_told,
     holder_pid,
@@ -24,10 +24,10 @@ from etl_assets.warehouse.errors import (
     told_plainly,
 )
 from etl_assets.warehouse.lock import WarehouseLock
-from etl_assets.warehouse.session import Session
 from etl_assets.warehouse.tuning import tune
 
-__all__ = ["Session", "Warehouse"]
+if TYPE_CHECKING:
+    from etl_assets.warehouse.session import Session
 
 _POLL_SECONDS = 0.05
 
@@ -75,6 +75,10 @@ class Warehouse:
             StorageFullError: If the disk is full.
             WarehouseError: If the file is damaged or cannot be opened, or this thread has it open already.
         """
+        # All that writing needs: who only reads does not wait for it.
+        from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
+        from etl_assets.warehouse.session import Session
+
         with self._opened(purpose, read_only=False, threads=threads) as connection:
             with told_plainly("prepare the warehouse", self._path):
                 ensure_bookkeeping(connection)

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import duckdb
 
-from etl_assets.streams.base import Stream
 from etl_assets.streams.observed import Kind
+
+if TYPE_CHECKING:
+    from etl_assets.streams.base import Stream
 
 
 class Use(StrEnum):

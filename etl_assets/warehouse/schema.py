@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.outcomes import SchemaChange, SchemaChangeKind
-from etl_assets.streams.base import Stream
 from etl_assets.streams.children import CHILDREN_COLUMN, POSITION
-from etl_assets.streams.contract import Contract, arrow_schema
 from etl_assets.streams.write import Append, Cdc, Merge, Snapshot
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 from etl_assets.warehouse.types import canonical_text, is_wider
+
+if TYPE_CHECKING:
+    from etl_assets.streams.base import Stream
+    from etl_assets.streams.contract import Contract
 
 _DECIMAL = re.compile(r"^decimal128\((\d+),\s*(\d+)\)")
 _SQL_TYPES = {
@@ -152,6 +155,8 @@ def child_layouts(stream: Stream, parent: TableLayout) -> dict[str, TableLayout]
 
 
 def _columns_of(stream: Stream, contract: type[Contract], fixed: Collection[str] = ()) -> tuple[Column, ...]:
+    from etl_assets.streams.contract import arrow_schema
+
     types = arrow_schema(contract)
     return tuple(
         Column(

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import duckdb
-import structlog
 
+from etl_assets.observability.loggers import LazyLogger
 from etl_assets.outcomes import SchemaChange, SchemaChangeKind
-from etl_assets.streams.base import Stream
 from etl_assets.warehouse.known_fields import Use
 from etl_assets.warehouse.schema import table_columns
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from etl_assets.streams.base import Stream
+
+log = LazyLogger(__name__)
 
 _COLUMNS = "change, column_name, field, before, after, rows, reason"
 

@@ -121,11 +121,12 @@ def partition_status(
     source, _, name = stream_id.partition("/")
     found = connection.execute(
         "SELECT partition, status, message, failure_class, run_id, extracted, loaded_rows, quarantined, "
-        "updated_at, published_at FROM etl.partitions WHERE source = ? AND stream = ? AND partition IN "
-        "(SELECT unnest(CAST(? AS DATE[]))) ORDER BY partition",
-        [source, name, list(days)],
+        "updated_at, published_at FROM etl.partitions WHERE source = ? AND stream = ? "
+        "AND partition BETWEEN ? AND ? ORDER BY partition",
+        [source, name, min(days), max(days)],
     ).fetchall()
-    return [PartitionStatus(stream_id, row[0], Status(row[1]), *row[2:]) for row in found]
+    wanted = set(days)
+    return [PartitionStatus(stream_id, row[0], Status(row[1]), *row[2:]) for row in found if row[0] in wanted]
 
 
 def open_gaps(connection: duckdb.DuckDBPyConnection | None, stream_ids: Iterable[str]) -> list[SequenceGap]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from etl_assets.alerts.conditions import BAD_DAYS, Condition, Kind, Report
 from etl_assets.alerts.delivery import OpenChannel
-from etl_assets.alerts.engine import Scene, Tick, Watcher, outbox_path, tick
+from etl_assets.alerts.engine import Scene, Tick, Watcher, tick
 from etl_assets.alerts.notice import Notice
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.alerts.rules import Rules, load_rules
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.discovery import discover_streams

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from etl_assets.alerts.conditions import Kind
-from etl_assets.alerts.engine import Scene, Watcher, outbox_path, tick
+from etl_assets.alerts.engine import Scene, Watcher, tick
 from etl_assets.alerts.messages import messages_in
 from etl_assets.alerts.notice import Notice
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.alerts.rules import load_rules
 from etl_assets.settings import load_settings
 from etl_assets_tests.alerts.desk import NOON, OK, Desk, failed_day, open_desk, slack_server

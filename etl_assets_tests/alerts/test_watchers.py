@@ -19,11 +19,11 @@ from etl_assets.alerts.watchers import circuits, warehouse
 from etl_assets.alerts.watchers.warehouse import LOCK_SECONDS
 from etl_assets.failures import FailureClass, SnapshotGuardTripped
 from etl_assets.outcomes import CheckResult, SchemaChange, SchemaChangeKind, Status
-from etl_assets.pipeline.environment import open_warehouse
-from etl_assets.sources.circuit import CircuitState, CircuitStatus
 from etl_assets.sources.circuit_file import CircuitFile
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
 from etl_assets.warehouse.ledger import Ledger, LoadEntry, PartitionEntry
+from etl_assets.warehouse.opening import open_warehouse
 from etl_assets.warehouse.schema_changes import record_changes
 from etl_assets_tests.alerts.desk import Desk, Recorder, open_desk
 

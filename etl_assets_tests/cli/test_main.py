@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etl_assets import __version__
-from etl_assets.cli.main import run
+from etl_assets.cli.main import COMMANDS, app_for, run
 from etl_assets.failures import ConfigurationError, EtlError, StorageFullError
 
 
@@ -17,26 +17,29 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"etl-assets {__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["backfill"],
-        ["demo"],
-        ["doctor"],
-        ["plan"],
-        ["quarantine"],
-        ["query"],
-        ["retry-failed"],
-        ["source"],
-        ["status"],
-        ["ui"],
-    ],
-)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(command: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, option]) == 0
-    assert "Usage: etl-assets" in capsys.readouterr().out
+    assert " ".join(["Usage: etl-assets", *command]) in capsys.readouterr().out
+
+
+def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\u2502 {name} " not in said] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_module_of_the_command_that_is_asked_for_is_enough(command: str) -> None:
+    app = app_for(["--debug", command, "--help"])
+    assert len(app.registered_commands) + len(app.registered_groups) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["statu"], ["--debug"]], ids=" ".join)
+def test_where_no_command_is_asked_for_all_of_them_are_there(arguments: list[str]) -> None:
+    app = app_for(arguments)
+    assert len(app.registered_commands) + len(app.registered_groups) == len(COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from etl_assets.marts.catalogue import discover_marts
 from etl_assets.observability.logging import configure_logging
 from etl_assets.observability.progress import ProgressReporter, SilentReporter
 from etl_assets.outcomes import PartitionOutcome
-from etl_assets.pipeline.environment import Environment, open_warehouse
+from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Stage
 from etl_assets.pipeline.run import run_partitions
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.discovery import discover_streams
+from etl_assets.warehouse.opening import open_warehouse
 from etl_assets_tests.integration.shops import LINES, ORDERS
 
 ALL_STAGES = frozenset(Stage)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from etl_assets.alerts.engine import outbox_path
 from etl_assets.alerts.messages import messages_in
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.demo.faults import Faults
 from etl_assets.demo.server import RunningSource
 from etl_assets.orchestration.instance import opened_instance

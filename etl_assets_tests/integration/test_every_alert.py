@@ -15,9 +15,8 @@ from time import sleep
 import pytest
 
 from etl_assets.alerts.conditions import Kind
-from etl_assets.alerts.engine import outbox_path
 from etl_assets.alerts.messages import messages_in
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.alerts.problems import problems_in
 from etl_assets.cli.days import last_full_day
 from etl_assets.cli.deliveries import demo_deliveries

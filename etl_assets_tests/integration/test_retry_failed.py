@@ -15,11 +15,11 @@ from etl_assets.cli.retry_failed import SHOWN_ITEMS, RetryResult, print_result, 
 from etl_assets.cli.terminal import make_console
 from etl_assets.failures import FailureClass
 from etl_assets.outcomes import FailedItem
-from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Snapshot
 from etl_assets.streams.discovery import StreamCatalogue
 from etl_assets.warehouse.failed_items import FailedItems, KnownItem, record_failed_items
+from etl_assets.warehouse.opening import open_warehouse
 from etl_assets_tests.integration.commands import PROJECT
 from etl_assets_tests.integration.conftest import Etl, Use
 from etl_assets_tests.integration.instances import MATERIALIZED, partition_statuses

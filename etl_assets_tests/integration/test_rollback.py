@@ -13,8 +13,8 @@ from etl_assets.demo.server import RunningSource
 from etl_assets.marts.catalogue import discover_marts
 from etl_assets.orchestration.instance import opened_instance
 from etl_assets.orchestration.keys import Layer, stream_key
-from etl_assets.pipeline.environment import open_warehouse
 from etl_assets.settings import Settings
+from etl_assets.warehouse.opening import open_warehouse
 from etl_assets_tests.integration.conftest import Etl, Use
 from etl_assets_tests.integration.instances import MATERIALIZED, partition_statuses
 from etl_assets_tests.integration.shops import LINES, ORDERS, ScriptedShop

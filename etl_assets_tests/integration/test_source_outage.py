@@ -18,8 +18,8 @@ from etl_assets.demo.generator import GeneratedShop
 from etl_assets.demo.server import running_source
 from etl_assets.demo.shop import LinePage
 from etl_assets.settings import Settings
-from etl_assets.sources.circuit import CircuitStatus
 from etl_assets.sources.circuit_file import read_circuits
+from etl_assets.sources.circuit_state import CircuitStatus
 from etl_assets.sources.statistics_file import read_counts
 from etl_assets.streams.base import Breaker, RestSource
 from etl_assets.streams.discovery import StreamCatalogue, discover_streams

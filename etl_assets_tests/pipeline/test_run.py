@@ -27,7 +27,7 @@ from etl_assets.quality.rules import compile_contract
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.base import ErrorBudget, Stream
 from etl_assets.streams.discovery import discover_streams
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 
 CATALOGUE = discover_streams()
 LINES = CATALOGUE["shop/order_lines"]

@@ -20,7 +20,7 @@ from etl_assets.streams.base import SchemaPolicy, Stream
 from etl_assets.streams.observed import EVOLVED_COLUMN
 from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.pipeline.landings import land, rows_of, stage
 from etl_assets_tests.quality import people
 from etl_assets_tests.quality.samples import DAY, ORDER_LINES, line, without

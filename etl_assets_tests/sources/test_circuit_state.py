@@ -12,14 +12,15 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from etl_assets.cli.main import app
+from etl_assets.cli.main import app_for
 from etl_assets.cli.status import circuit_lines
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.observability.logging import configure_logging
 from etl_assets.resources.source import SourceResource
 from etl_assets.settings import load_settings
-from etl_assets.sources.circuit import Circuit, CircuitState, CircuitStatus
+from etl_assets.sources.circuit import Circuit
 from etl_assets.sources.circuit_file import CircuitFile, read_circuits
+from etl_assets.sources.circuit_state import CircuitState, CircuitStatus
 from etl_assets.sources.rest_reader import RestReader
 from etl_assets.streams.base import Breaker, Cursor, Rest, RestSource, RetryBudget, WindowParameters
 from etl_assets_tests.sources.clients import budget, open_client
@@ -168,9 +169,9 @@ def test_status_shows_it(
     for name, value in environment_of().items():
         monkeypatch.setenv(name, value)
     CircuitFile(load_settings().state_dir / "shop.json").record(STATE)
-    shown = CliRunner().invoke(app, ["status"])
+    shown = CliRunner().invoke(app_for([]), ["status"])
     assert "source shop: circuit open since 2025-01-02 03:04:05 UTC" in shown.output
-    found: dict[str, Any] = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    found: dict[str, Any] = json.loads(CliRunner().invoke(app_for([]), ["status", "--json"]).stdout)
     assert found["circuits"]["shop"]["state"] == "open"
 
 

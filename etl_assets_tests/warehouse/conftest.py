@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import Stager
 
 

@@ -28,7 +28,7 @@ from etl_assets.streams.observed import (
 )
 from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.commit_request import CommitRequest
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import Row, Stager
 
 Extra = dict[str, Any]

@@ -23,7 +23,8 @@ from etl_assets.streams.base import (
     Timestamp,
 )
 from etl_assets.streams.write import WriteDisposition
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import EXTRACT, FIRST_DAY, SOURCE, Row, Stager, unchanged
 
 

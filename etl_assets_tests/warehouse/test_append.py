@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from etl_assets.outcomes import Counts, Status
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.feeds import CLICKS, click
 from etl_assets_tests.warehouse.samples import Stager, at, day, select
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from etl_assets.outcomes import Counts
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.feeds import change, fresh_session, products
 from etl_assets_tests.warehouse.samples import LOADED_AT, Stager, at, day, select
 

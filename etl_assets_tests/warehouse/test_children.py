@@ -15,7 +15,8 @@ from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Counts, Status
 from etl_assets.streams.base import Children, Contract, Field, Stream
 from etl_assets.warehouse.children import out_of_step
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.papers import (
     CHILDREN,
     DELETED,

@@ -12,7 +12,8 @@ import pytest
 from etl_assets.outcomes import CheckResult, Status
 from etl_assets.streams.base import Freshness
 from etl_assets.warehouse.data_quality import data_quality_of, expected_day, freshness
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import FIRST_DAY, LINES, LOADED_AT, ORDERS, Stager, day, line
 
 STREAMS = (LINES, ORDERS)

@@ -13,8 +13,9 @@ import pytest
 from etl_assets.outcomes import SchemaChange, SchemaChangeKind, Status
 from etl_assets.streams.base import Field, SchemaPolicy, Stream, Timestamp
 from etl_assets.warehouse.commit_request import CommitResult
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema_changes import changes_of, standing_changes
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.evolving import Extra, request_with, session_in_memory
 from etl_assets_tests.warehouse.feeds import CLICKS, change, click, customer, customers, products
 from etl_assets_tests.warehouse.samples import (

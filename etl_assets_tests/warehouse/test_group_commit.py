@@ -10,7 +10,7 @@ import duckdb
 from etl_assets.outcomes import Status
 from etl_assets.streams.base import SchemaPolicy
 from etl_assets.warehouse.commit_request import CommitRequest
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.evolving import request_with
 from etl_assets_tests.warehouse.samples import ORDERS, Stager, at, order, select
 

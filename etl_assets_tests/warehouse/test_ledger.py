@@ -11,7 +11,8 @@ import pytest
 from etl_assets.failures import FailureClass, WarehouseError
 from etl_assets.outcomes import Counts, FailureRecord, PartitionOutcome, Status
 from etl_assets.streams.base import Contract, Decimal3, Field, Stream, Timestamp
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets.warehouse.status import StreamStatus, partition_status, stream_status
 from etl_assets_tests.warehouse.samples import (
     LINES,

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from etl_assets.outcomes import Counts
-from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.dispositions.lookup import _stretches
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import ORDERS, Stager, at, order, select
 
 ROWS = 3000

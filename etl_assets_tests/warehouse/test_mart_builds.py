@@ -12,8 +12,8 @@ import pytest
 from etl_assets.failures import WarehouseError
 from etl_assets.marts.catalogue import Mart, discover_marts
 from etl_assets.outcomes import Status
-from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.marts import rows_of, stretches, touched
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import (
     LINES,
     LOADED_AT,

@@ -9,7 +9,8 @@ import pytest
 
 from etl_assets.outcomes import Counts
 from etl_assets.streams.base import Merge, Stream
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import (
     EXTRACT,
     ORDERS,

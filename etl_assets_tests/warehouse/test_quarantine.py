@@ -10,7 +10,7 @@ import pytest
 from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Counts, Status
 from etl_assets.warehouse.commit_request import CommitRequest
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import LINES, LOADED_AT, Stager, day, line, select
 
 ROWS = (

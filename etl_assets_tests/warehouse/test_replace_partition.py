@@ -9,7 +9,8 @@ import pytest
 
 from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Counts, Status
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import LINES, Stager, at, day, everything, line, select
 
 VISIBLE = "SELECT line_id, amount, _partition, _run_id FROM shop.order_lines ORDER BY ALL"

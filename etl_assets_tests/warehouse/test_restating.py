@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from etl_assets.outcomes import Counts, Status
-from etl_assets.warehouse.database import Session
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.feeds import change, customer, customers, products
 from etl_assets_tests.warehouse.samples import ORDERS, Stager, at, day, order, select
 

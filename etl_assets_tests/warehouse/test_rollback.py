@@ -11,10 +11,10 @@ from etl_assets.failures import ConfigurationError
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.consistency import published_landings, row_differences
-from etl_assets.warehouse.database import Session
 from etl_assets.warehouse.history import cost_of
 from etl_assets.warehouse.past_loads import Cut, Target, cut_of, days_taken_out, target_at
 from etl_assets.warehouse.rollback import Rollback
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import LINES, LOADED_AT, ORDERS, Stager, at, day, line, order, select
 
 MADE_BY = ("c1", "v1")

@@ -10,9 +10,10 @@ import pytest
 
 from etl_assets.failures import ConfigurationError, WarehouseError
 from etl_assets.streams.base import Contract, Date, Decimal2, Field, Merge, Stream, Timestamp
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.identifiers import qualified, quoted, text_literal
 from etl_assets.warehouse.schema import layout_of
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.feeds import Customers, customer, customers
 from etl_assets_tests.warehouse.samples import ORDERS, Orders, Stager, at, day, order, select
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from etl_assets.alerts.conditions import Condition, Kind, Report
 from etl_assets.alerts.engine import Scene
 from etl_assets.alerts.scrub import first_line
-from etl_assets.sources.circuit import CircuitState
 from etl_assets.sources.circuit_file import read_circuits
+from etl_assets.sources.circuit_state import CircuitState
 
 NAME = "circuits"
 

@@ -15,8 +15,8 @@ import structlog
 
 from etl_assets.alerts.channels.examine import channel_problems
 from etl_assets.alerts.conditions import Kind, Report
-from etl_assets.alerts.engine import Tick, Watcher, outbox_path, tick
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.engine import Tick, Watcher, tick
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.alerts.rules import Rules
 from etl_assets.settings import Settings
 from etl_assets.streams.base import Stream

@@ -12,9 +12,9 @@ import dagster as dg
 
 from etl_assets.alerts.conditions import Condition, Kind, Report
 from etl_assets.alerts.durations import spell_span
-from etl_assets.alerts.engine import TICK_BEAT, Scene, Tick, Watcher, outbox_path, tick
+from etl_assets.alerts.engine import TICK_BEAT, Scene, Tick, Watcher, tick
 from etl_assets.alerts.messages import messages_in
-from etl_assets.alerts.outbox import Outbox
+from etl_assets.alerts.outbox import Outbox, outbox_path
 from etl_assets.alerts.rules import load_rules
 from etl_assets.failures import EtlError
 from etl_assets.marts.catalogue import discover_marts

@@ -17,8 +17,8 @@ from etl_assets.outcomes import Counts
 from etl_assets.quality.audits.statistics import Statistics
 from etl_assets.streams.audit_columns import contract_of
 from etl_assets.streams.base import Stream
-from etl_assets.streams.columns import IDENTIFIER
 from etl_assets.streams.contract import FieldNotes
+from etl_assets.streams.identifiers import IDENTIFIER
 
 
 @dataclass(frozen=True, slots=True)

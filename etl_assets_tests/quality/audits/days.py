@@ -16,8 +16,9 @@ from etl_assets.quality.audits.judge import judge
 from etl_assets.quality.audits.staged_day import StagedDay
 from etl_assets.quality.audits.statistics import measure
 from etl_assets.streams.base import Audit, Stream
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema import ensure_table, layout_of
+from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import LINES, ORDERS, Row, Stager, at, day, line
 
 WEEK = 7

@@ -28,11 +28,12 @@ from etl_assets.streams.observed import Kind, kinds_of, text_of
 from etl_assets.warehouse.children import out_of_step
 from etl_assets.warehouse.commit import commit_partition
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
-from etl_assets.warehouse.database import Session, Warehouse
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.past_loads import Target, cut_of
 from etl_assets.warehouse.rollback import Rollback
 from etl_assets.warehouse.schema import ensure_table, layout_of
+from etl_assets.warehouse.session import Session
 from etl_assets.warehouse.types import canonical_text, type_of
 from etl_assets_tests.warehouse.evolving import request_with
 from etl_assets_tests.warehouse.histories.model import DAYS, Model, TableRow, parts_of
