@@ -128,7 +128,7 @@ def record_load(
     restates: bool,
     restores: int | None = None,
 ) -> int:
-    """Write the load log's row and the partition's outcome; gives the load's number."""
+    """Give the load log's row and the partition's outcome to the ledger; gives the load's number."""
     load_id = ledger.new_load_id()
     loaded_at = naive_utc(request.loaded_at)
     source, stream = request.stream.source.name, request.stream.name

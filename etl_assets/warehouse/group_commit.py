@@ -79,6 +79,7 @@ def commit_together(
         results.append(replace(result, warnings=request.warnings, schema_changes=changes))
     for stream, layout in _to_follow(known_layouts, layouts, results, planned):
         follow_parent(connection, stream, layout)
+    ledger.write()
     record_checks(connection, [_checked(*pair) for pair in zip(judged, results, strict=True)])
     return results, layouts
 

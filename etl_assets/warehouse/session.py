@@ -116,6 +116,7 @@ class Session:
         with self._writing("record failed partitions"):
             for outcome in failed:
                 self._ledger.record_outcome(failed_entry(outcome, run_id, naive_utc(at)))
+            self._ledger.write()
 
     def settled_in_run(
         self, stream: Stream, run_id: str, days: Sequence[date], stages: Sequence[str]
