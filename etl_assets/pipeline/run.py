@@ -45,8 +45,8 @@ LONGEST_IDLE_SECONDS = 2.0
 HELD_PARTITIONS = 32
 """Partitions that are prepared and wait for an earlier day, at most; see `_Group.held`."""
 
-GROUP_PARTITIONS = 8
-"""Partitions that are committed in one transaction, at most: a transaction costs about as much as a small commit."""
+GROUP_PARTITIONS = 32
+"""Partitions that are committed in one transaction, at most: most statements of a commit are one for all of them."""
 
 GROUP_ROWS = 100_000
 """Rows of a group, at most, unless one partition alone has more: what is not yet committed takes memory."""

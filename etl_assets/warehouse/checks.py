@@ -62,7 +62,9 @@ def record_checks(connection: duckdb.DuckDBPyConnection, partitions: Sequence[Ch
         for result in one.results
     ]
     insert_rows(connection, "etl.check_results", _RESULTS, rows)
-    published = [one for one in partitions if one.statistics is not None]
+    # Of a partition that was committed twice, the last time counts.
+    last = {(one.source, one.stream, one.partition): one for one in partitions if one.statistics is not None}
+    published = list(last.values())
     if not published:
         return
     for source, stream in {(one.source, one.stream) for one in published}:

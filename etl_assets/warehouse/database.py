@@ -105,7 +105,7 @@ class Warehouse:
                 self._create()
             connection = self._connect(deadline, read_only=read_only)
             try:
-                self._settle(connection)
+                self._settle(connection, read_only=read_only)
                 if not read_only:
                     self._forget_spilled()
                 with damage_told(self._path):
@@ -162,12 +162,16 @@ class Warehouse:
             "wal_autocheckpoint": "64MB",
         }
 
-    def _settle(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Set what only an open connection takes, and then no more: a mart's SQL must not change settings."""
+    def _settle(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        """Set what only an open connection takes, and then no more: nobody's SQL must change settings.
+
+        A session does the latter by itself, before it runs the first SQL that is not this package's own.
+        """
         try:
             connection.execute("SET TimeZone = 'UTC'")
             tune(connection)
-            connection.execute("SET lock_configuration = true")
+            if read_only:
+                connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise opening_error(error, self._path) from error
 
