@@ -24,7 +24,6 @@ from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.recovery import recover
 from etl_assets.pipeline.staging_workers import Delegated, staging_workers
-from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 
@@ -48,8 +47,8 @@ LONGEST_IDLE_SECONDS = 2.0
 HELD_PARTITIONS = 32
 """Partitions that are prepared and wait for an earlier day, at most; see `_Group.held`."""
 
-GROUP_PARTITIONS = 8
-"""Partitions that are committed in one transaction, at most: a transaction costs about as much as a small commit."""
+GROUP_PARTITIONS = 32
+"""Partitions that are committed in one transaction, at most: most statements of a commit are one for all of them."""
 
 GROUP_ROWS = 100_000
 """Rows of a group, at most, unless one partition alone has more: what is not yet committed takes memory."""
@@ -125,7 +124,6 @@ class _SharedSession:
 
     warehouse: Warehouse
     purpose: str
-    threads: int | None = None
     opened_at: float = 0.0
     used_at: float = 0.0
     _stack: ExitStack | None = None
@@ -138,7 +136,7 @@ class _SharedSession:
     def get(self) -> Session:
         if self._session is None:
             stack = ExitStack()
-            self._session = stack.enter_context(self.warehouse.session(self.purpose, threads=self.threads))
+            self._session = stack.enter_context(self.warehouse.session(self.purpose))
             self._stack, self.opened_at, self.used_at = stack, time.monotonic(), time.monotonic()
         return self._session
 
@@ -219,11 +217,7 @@ def run_partitions(
             width = max(threads, pipeline.fill_staged.most)
             pipeline = replace(pipeline, extracting=BoundedSemaphore(threads))
     stages = [stage for stage in Stage if stage in pipeline.stages]
-    # Beside much else that goes on, more threads only take turns: small commits in two took twice the time of one.
-    commit_threads = 1 if len(waiting) >= LEAST_PARTITIONS else None
-    shared = _SharedSession(
-        pipeline.environment.warehouse, f"load {pipeline.stream.id}", threads=commit_threads
-    )
+    shared = _SharedSession(pipeline.environment.warehouse, f"load {pipeline.stream.id}")
     stop = _Stop(pipeline.run_id)
     reporter.start(pipeline.stream.id, stages, len(waiting))
     recover(pipeline.environment, pipeline.stream)

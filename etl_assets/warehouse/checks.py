@@ -16,6 +16,7 @@ import duckdb
 
 from etl_assets.outcomes import CheckResult
 from etl_assets.warehouse.ledger import as_json
+from etl_assets.warehouse.rows import insert_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,10 @@ def record_checks(connection: duckdb.DuckDBPyConnection, partitions: Sequence[Ch
         for one in partitions
         for result in one.results
     ]
-    if rows:
-        _insert(connection, "etl.check_results", _RESULT_TYPES, rows)
-    published = [one for one in partitions if one.statistics is not None]
+    insert_rows(connection, "etl.check_results", _RESULTS, rows)
+    # Of a partition that was committed twice, the last time counts.
+    last = {(one.source, one.stream, one.partition): one for one in partitions if one.statistics is not None}
+    published = list(last.values())
     if not published:
         return
     for source, stream in {(one.source, one.stream) for one in published}:
@@ -72,10 +74,10 @@ def record_checks(connection: duckdb.DuckDBPyConnection, partitions: Sequence[Ch
             "AND partition IN (SELECT unnest(CAST(? AS DATE[])))",
             [source, stream, days],
         )
-    _insert(
+    insert_rows(
         connection,
         "etl.partition_statistics",
-        _STATISTICS_TYPES,
+        _STATISTICS,
         [
             (one.source, one.stream, one.partition, as_json(dict(one.statistics or {})), one.run_id, one.at)
             for one in published
@@ -102,18 +104,20 @@ def results_of_run(
     return results
 
 
-_RESULT_TYPES = ("VARCHAR", "VARCHAR", "DATE", *("VARCHAR",) * 3, "BOOLEAN", *("VARCHAR",) * 3, "TIMESTAMP")
-_STATISTICS_TYPES = ("VARCHAR", "VARCHAR", "DATE", "VARCHAR", "VARCHAR", "TIMESTAMP")
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    types: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
-    """Insert rows in one statement, column by column: a statement for each would cost more than the rows do."""
-    picked = ", ".join(f"unnest(CAST(? AS {sql_type}[]))" for sql_type in types)
-    connection.execute(
-        f"INSERT INTO {table} SELECT {picked}", [list(column) for column in zip(*rows, strict=True)]
-    )
+_RESULTS = {
+    "source": "VARCHAR",
+    "stream": "VARCHAR",
+    "partition": "DATE",
+    **dict.fromkeys(("check_name", "kind", "severity"), "VARCHAR"),
+    "passed": "BOOLEAN",
+    **dict.fromkeys(("message", "numbers", "run_id"), "VARCHAR"),
+    "evaluated_at": "TIMESTAMP",
+}
+_STATISTICS = {
+    "source": "VARCHAR",
+    "stream": "VARCHAR",
+    "partition": "DATE",
+    "statistics": "VARCHAR",
+    "run_id": "VARCHAR",
+    "loaded_at": "TIMESTAMP",
+}

@@ -6,7 +6,7 @@ what is written down beside them (`commit_account`).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -15,12 +15,28 @@ from etl_assets.outcomes import SchemaChange, Status
 from etl_assets.streams.base import SchemaPolicy
 from etl_assets.warehouse.commit_account import conservation, counts_of, outcome_of, record_bad, record_load
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult
-from etl_assets.warehouse.dispositions.base import Applied, Load
+from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load
 from etl_assets.warehouse.dispositions.registry import disposition_of
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.transaction import naive_utc
 from etl_assets.warehouse.waived import make_room_for_marks, mark_waived
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What was found out or done for all partitions of a transaction together, of one of them.
+
+    Attributes:
+        ahead: What its disposition found out or did.
+        never_bad: Whether the quarantine has nothing of the day.
+    """
+
+    ahead: Ahead | None = None
+    never_bad: bool = False
+
+
+_ALONE = Together()
 
 
 def commit_partition(
@@ -29,6 +45,7 @@ def commit_partition(
     layout: TableLayout,
     request: CommitRequest,
     table_changes: tuple[SchemaChange, ...] = (),
+    together: Together = _ALONE,
 ) -> CommitResult:
     """Commit one partition within an open transaction; the stream's table exists.
 
@@ -38,6 +55,7 @@ def commit_partition(
         layout: The table's layout.
         request: The partition.
         table_changes: What was changed of the table for its contract's sake, within the same transaction.
+        together: What was found out or done for all partitions of the transaction together.
 
     Raises:
         WarehouseError: If the staged files do not hold what the request says.
@@ -47,7 +65,10 @@ def commit_partition(
     if request.verdict is Status.WITHHELD:
         return _withhold(connection, ledger, request, request.message)
     load = replace(
-        load_of(connection, layout, request), restates=_restates(ledger, request), table_changes=table_changes
+        load_of(connection, layout, request),
+        restates=_restates(ledger, request),
+        table_changes=table_changes,
+        ahead=together.ahead,
     )
     if reason := _refusal(load, request):
         return _withhold(connection, ledger, request, reason)
@@ -59,7 +80,7 @@ def commit_partition(
             applied = disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message, type(refusal))
-    record_bad(connection, request, published=True)
+    record_bad(connection, request, published=True, is_new=together.never_bad)
     _follow_decisions(load, ledger, request)
     counts = counts_of(request, applied)
     load_id = record_load(ledger, request, counts, applied.touched_dates, restates=load.restates)

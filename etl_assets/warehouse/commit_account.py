@@ -22,18 +22,21 @@ from etl_assets.warehouse.quarantine import BadRows, record_bad_rows
 from etl_assets.warehouse.transaction import naive_utc
 
 
-def record_bad(connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool) -> None:
+def record_bad(
+    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool, is_new: bool = False
+) -> None:
     """Record the bad rows and failed items of a partition.
 
     Args:
         connection: The warehouse.
         request: The partition.
         published: Whether its good rows are published.
+        is_new: Whether the quarantine is known to have nothing of it yet.
 
     Raises:
         WarehouseError: If the staged file does not hold as many bad rows as were counted.
     """
-    _record_quarantine(connection, request, published=published)
+    _record_quarantine(connection, request, published=published, is_new=is_new)
     _record_failed_items(connection, request, published=published)
 
 
@@ -65,7 +68,7 @@ def conservation(counts: Counts, *parts: str) -> CheckResult:
 
 
 def _record_quarantine(
-    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool
+    connection: duckdb.DuckDBPyConnection, request: CommitRequest, *, published: bool, is_new: bool
 ) -> None:
     found = record_bad_rows(
         connection,
@@ -80,6 +83,7 @@ def _record_quarantine(
             published=published,
             decided=request.decided,
             landing_version=request.landing_version,
+            is_new=is_new,
         ),
     )
     if found != request.counts.quarantined:
@@ -128,7 +132,7 @@ def record_load(
     restates: bool,
     restores: int | None = None,
 ) -> int:
-    """Write the load log's row and the partition's outcome; gives the load's number."""
+    """Give the load log's row and the partition's outcome to the ledger; gives the load's number."""
     load_id = ledger.new_load_id()
     loaded_at = naive_utc(request.loaded_at)
     source, stream = request.stream.source.name, request.stream.name

@@ -63,12 +63,11 @@ class Warehouse:
         return self._lock.is_wanted()
 
     @contextmanager
-    def session(self, purpose: str, *, threads: int | None = None) -> Iterator[Session]:
+    def session(self, purpose: str) -> Iterator[Session]:
         """Open the warehouse for writing, alone; it is made if it does not exist.
 
         Args:
             purpose: What for; shown to those who wait.
-            threads: How many the database may work in; as many as there are cores unless given.
 
         Raises:
             WarehouseBusyError: If another process or thread held it for too long.
@@ -79,7 +78,7 @@ class Warehouse:
         from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
         from etl_assets.warehouse.session import Session
 
-        with self._opened(purpose, read_only=False, threads=threads) as connection:
+        with self._opened(purpose, read_only=False) as connection:
             with told_plainly("prepare the warehouse", self._path):
                 ensure_bookkeeping(connection)
             yield Session(connection, self._path)
@@ -103,16 +102,14 @@ class Warehouse:
             yield connection
 
     @contextmanager
-    def _opened(
-        self, purpose: str, *, read_only: bool, threads: int | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _opened(self, purpose: str, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self._lock_timeout
         with self._lock.held(purpose, self._lock_timeout):
             if not (read_only or self.exists()):
                 self._create()
-            connection = self._connect(deadline, read_only=read_only, threads=threads)
+            connection = self._connect(deadline, read_only=read_only)
             try:
-                self._settle(connection)
+                self._settle(connection, read_only=read_only)
                 if not read_only:
                     self._forget_spilled()
                 with damage_told(self._path):
@@ -121,11 +118,11 @@ class Warehouse:
                 with told_plainly("close the warehouse", self._path):
                     connection.close()
 
-    def _connect(self, deadline: float, *, read_only: bool, threads: int | None) -> duckdb.DuckDBPyConnection:
+    def _connect(self, deadline: float, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Open the file; one that a process without our lock has open (a DuckDB shell) is waited for."""
         while True:
             try:
-                return duckdb.connect(str(self._path), read_only=read_only, config=self._config(threads))
+                return duckdb.connect(str(self._path), read_only=read_only, config=self._config())
             except (duckdb.Error, OSError) as error:
                 if not (isinstance(error, duckdb.Error) and is_locked(error)):
                     raise opening_error(error, self._path) from error
@@ -156,11 +153,8 @@ class Warehouse:
             with suppress(OSError):
                 spilled.unlink()
 
-    def _config(self, threads: int | None = None) -> dict[str, str | bool | int | float | list[str]]:
-        given: dict[str, str | bool | int | float | list[str]] = (
-            {} if threads is None else {"threads": threads}
-        )
-        return given | {
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {
             "memory_limit": self._memory_limit,
             "temp_directory": str(self._path.with_name(self._path.name + ".tmp")),
             # Nothing is ever fetched behind the user's back.
@@ -172,12 +166,16 @@ class Warehouse:
             "wal_autocheckpoint": "64MB",
         }
 
-    def _settle(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Set what only an open connection takes, and then no more: a mart's SQL must not change settings."""
+    def _settle(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        """Set what only an open connection takes, and then no more: nobody's SQL must change settings.
+
+        A session does the latter by itself, before it runs the first SQL that is not this package's own.
+        """
         try:
             connection.execute("SET TimeZone = 'UTC'")
             tune(connection)
-            connection.execute("SET lock_configuration = true")
+            if read_only:
+                connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise opening_error(error, self._path) from error
 

@@ -6,6 +6,7 @@ What belongs here: that order. What does not: the transaction itself (`session`)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -16,10 +17,14 @@ from etl_assets.outcomes import SchemaChange, Status
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.checks import CheckedPartition, record_checks
 from etl_assets.warehouse.children import follow_parent
-from etl_assets.warehouse.commit import commit_partition
+from etl_assets.warehouse.commit import Together, commit_partition, load_of
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
+from etl_assets.warehouse.dispositions.base import Ahead
+from etl_assets.warehouse.dispositions.registry import disposition_of
+from etl_assets.warehouse.dispositions.replace_partition import ReplaceRows
 from etl_assets.warehouse.evolution import Evolution, Plan
 from etl_assets.warehouse.ledger import Ledger
+from etl_assets.warehouse.quarantine import days_in_quarantine
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.transaction import naive_utc
 
@@ -67,10 +72,12 @@ def commit_together(
     layouts, changed = _tables_of(evolution, known_layouts, plans)
     planned = [plan.request for plan in plans]
     judged = judge(connection, planned) if judge else planned
+    together = _look_ahead(connection, layouts, judged)
     results = []
     for place, (plan, request) in enumerate(zip(plans, judged, strict=True)):
         layout, of_table = layouts[request.stream.id], changed.pop(request.stream.id, ())
-        result = commit_partition(connection, ledger, layout, request, of_table)
+        known = together.get((request.stream.id, request.partition), Together())
+        result = commit_partition(connection, ledger, layout, request, of_table, known)
         if plan.alters and result.status is Status.WITHHELD:
             # The table was altered for rows that will not be in it. What the audits say is said again.
             message = requests[place].message if request.verdict is Status.WITHHELD else result.message
@@ -79,8 +86,44 @@ def commit_together(
         results.append(replace(result, warnings=request.warnings, schema_changes=changes))
     for stream, layout in _to_follow(known_layouts, layouts, results, planned):
         follow_parent(connection, stream, layout)
+    ledger.write()
     record_checks(connection, [_checked(*pair) for pair in zip(judged, results, strict=True)])
     return results, layouts
+
+
+def _look_ahead(
+    connection: duckdb.DuckDBPyConnection,
+    layouts: Mapping[str, TableLayout],
+    requests: Sequence[CommitRequest],
+) -> dict[tuple[str, date], Together]:
+    """Do for all partitions of a stream together what does not depend on their order."""
+    found: dict[tuple[str, date], Together] = {}
+    for stream in {request.stream.id: request.stream for request in requests}.values():
+        times = Counter(request.partition for request in requests if request.stream.id == stream.id)
+        given = [one for one in requests if one.stream.id == stream.id and times[one.partition] == 1]
+        if len(given) < 2:
+            continue
+        days = [request.partition for request in given]
+        bad = days_in_quarantine(connection, stream.source.name, stream.name, days)
+        ahead = _brought_in(connection, layouts[stream.id], given)
+        found |= {(stream.id, day): Together(ahead.get(day), day not in bad) for day in days}
+    return found
+
+
+def _brought_in(
+    connection: duckdb.DuckDBPyConnection, layout: TableLayout, requests: Sequence[CommitRequest]
+) -> dict[date, Ahead]:
+    """Look at the days of a stream, and bring rows in that will be published, where its disposition can."""
+    disposition = disposition_of(requests[0].stream.write)
+    given = [request for request in requests if request.verdict.is_published]
+    if not isinstance(disposition, ReplaceRows) or not given:
+        return {}
+    # A first waived row adds a column, which has to be done before any row is written; and files are read as one only
+    # if they are of one contract.
+    alike = len({request.contract_version for request in given}) == 1
+    bring_in = alike and all(request.decided is None for request in given)
+    loads = [load_of(connection, layout, request) for request in given]
+    return disposition.look_ahead(loads, bring_in=bring_in)
 
 
 def _to_follow(

@@ -1,14 +1,16 @@
 """The account of what was loaded: load log, watermarks, touched dates, last outcome of each partition.
 
-What belongs here: writing these `etl` tables within someone else's transaction, and what a session may
-remember of them, being the only writer. What does not: the rows themselves, and the quarantine.
+Entries are collected and written together, a statement a table, at the end of the transaction: `write`. Whoever asks
+the ledger meanwhile is answered from memory. What belongs here: writing these `etl` tables within someone else's
+transaction, and what a session may remember of them, being the only writer. What does not: the rows themselves, and the
+quarantine.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +18,7 @@ import duckdb
 
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.decisions import decisions_version, standing_decisions
+from etl_assets.warehouse.rows import column_types, insert_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,14 @@ class PartitionEntry:
 ROLLED_BACK = "rolled_back"
 """Verdict of a row of the load log that no load stands behind: the partition's loads before it count no longer."""
 
-_LOAD_COLUMNS = ", ".join(LoadEntry.__dataclass_fields__)
-_LOAD_MARKS = ", ".join("?" * len(LoadEntry.__dataclass_fields__))
-_PARTITION_COLUMNS = ", ".join(PartitionEntry.__dataclass_fields__)
-_SAME_PARTITION = "source = $source AND stream = $stream AND partition = $partition"
+_LOADS = column_types(LoadEntry)
+_PARTITIONS = column_types(PartitionEntry)
+_TOUCHED_DATES = {
+    "load_id": "BIGINT",
+    "source": "VARCHAR",
+    "stream": "VARCHAR",
+    "business_date": "DATE",
+}
 
 
 def as_json(values: dict[str, Any]) -> str:
@@ -126,10 +133,16 @@ class Ledger:
         self._watermarks: dict[tuple[str, str], datetime | None] = {}
         self._published: dict[tuple[str, str], dict[date, tuple[int, datetime | None]]] = {}
         self._decisions: dict[tuple[str, str], dict[date, str]] = {}
+        self._loads: list[tuple[Any, ...]] = []
+        self._touched: list[tuple[int, str, str, date]] = []
+        self._advanced: dict[tuple[str, str], LoadEntry] = {}
+        self._outcomes: dict[tuple[str, str, date], PartitionEntry] = {}
+        self._replaced: dict[tuple[str, str], set[date]] = {}
 
     def forget(self) -> None:
-        """Drop what is remembered, after a transaction was rolled back."""
+        """Drop what is remembered and what was not written yet, after a transaction was rolled back."""
         self._next_load_id = None
+        self._drop_collected()
         self._last_loads.clear()
         self._last_restating.clear()
         self._watermarks.clear()
@@ -187,16 +200,9 @@ class Ledger:
         return self._next_load_id - 1
 
     def record_load(self, entry: LoadEntry, touched_dates: tuple[date, ...]) -> None:
-        """Write the load log's row, the touched dates and the watermark."""
-        self._connection.execute(
-            f"INSERT INTO etl.loads ({_LOAD_COLUMNS}) VALUES ({_LOAD_MARKS})", list(astuple(entry))
-        )
-        if touched_dates:
-            self._connection.execute(
-                "INSERT INTO etl.touched_dates (load_id, source, stream, business_date) "
-                "SELECT ?, ?, ?, unnest(CAST(? AS DATE[]))",
-                [entry.load_id, entry.source, entry.stream, list(touched_dates)],
-            )
+        """Take in the load log's row, the touched dates and the watermark, for `write`."""
+        self._loads.append(_values(entry))
+        self._touched += [(entry.load_id, entry.source, entry.stream, day) for day in touched_dates]
         self._advance_watermark(entry)
         self.last_load(entry.source, entry.stream, entry.partition)
         if entry.restates:
@@ -250,29 +256,42 @@ class Ledger:
         self._last_loads.pop((stream.source.name, stream.name), None)
 
     def touch(self, stream: Stream, dates: Sequence[date]) -> None:
-        """Write down business dates that the last load, and what was logged with it, changed."""
+        """Take in business dates that the last load, and what was logged with it, changed, for `write`."""
         assert self._next_load_id is not None
-        self._connection.execute(
-            "INSERT INTO etl.touched_dates (load_id, source, stream, business_date) "
-            "SELECT ?, ?, ?, unnest(CAST(? AS DATE[]))",
-            [self._next_load_id - 1, stream.source.name, stream.name, list(dates)],
-        )
+        load_id = self._next_load_id - 1
+        self._touched += [(load_id, stream.source.name, stream.name, day) for day in dates]
 
     def record_outcome(self, entry: PartitionEntry) -> None:
-        """Write a partition's last outcome in place of the one before."""
-        values = {name: getattr(entry, name) for name in PartitionEntry.__dataclass_fields__}
+        """Take in a partition's last outcome, for `write` to put in place of the one before."""
         published = self._published_of(entry.source, entry.stream)
         kept = published.get(entry.partition)
         if kept is not None:
-            key = {name: values[name] for name in ("source", "stream", "partition")}
-            self._connection.execute(f"DELETE FROM etl.partitions WHERE {_SAME_PARTITION}", key)
+            self._replaced.setdefault((entry.source, entry.stream), set()).add(entry.partition)
         if entry.loaded_rows is None or entry.published_at is None:
-            values["loaded_rows"], values["published_at"] = kept or (0, None)
-        marks = ", ".join(f"${name}" for name in values)
-        self._connection.execute(
-            f"INSERT INTO etl.partitions ({_PARTITION_COLUMNS}) VALUES ({marks})", values
-        )
-        published[entry.partition] = (values["loaded_rows"], values["published_at"])
+            rows, at = kept or (0, None)
+            entry = replace(entry, loaded_rows=rows, published_at=at)
+        self._outcomes[entry.source, entry.stream, entry.partition] = entry
+        published[entry.partition] = (entry.loaded_rows or 0, entry.published_at)
+
+    def write(self) -> None:
+        """Write what was taken in, within the caller's transaction."""
+        for (source, stream), days in self._replaced.items():
+            self._connection.execute(
+                "DELETE FROM etl.partitions WHERE source = ? AND stream = ? "
+                "AND partition IN (SELECT unnest(CAST(? AS DATE[])))",
+                [source, stream, sorted(days)],
+            )
+        for advanced in self._advanced.values():
+            self._write_watermark(advanced)
+        insert_rows(self._connection, "etl.loads", _LOADS, self._loads)
+        insert_rows(self._connection, "etl.touched_dates", _TOUCHED_DATES, self._touched)
+        outcomes = [_values(entry) for entry in self._outcomes.values()]
+        insert_rows(self._connection, "etl.partitions", _PARTITIONS, outcomes)
+        self._drop_collected()
+
+    def _drop_collected(self) -> None:
+        for collected in (self._loads, self._touched, self._advanced, self._outcomes, self._replaced):
+            collected.clear()
 
     def _published_of(self, source: str, stream: str) -> dict[date, tuple[int, datetime | None]]:
         """Give rows and time of each known partition's last publication; no time if there was none."""
@@ -296,15 +315,21 @@ class Ledger:
         current = self._watermarks[key]
         if current is not None and current >= entry.watermark:
             return
-        if current is None:
-            sql = (
-                "INSERT INTO etl.watermarks (watermark, updated_at, run_id, source, stream) "
-                "VALUES (?, ?, ?, ?, ?)"
-            )
-        else:
-            sql = (
-                "UPDATE etl.watermarks SET watermark = ?, updated_at = ?, run_id = ? "
-                "WHERE source = ? AND stream = ?"
-            )
-        self._connection.execute(sql, [entry.watermark, entry.loaded_at, entry.run_id, *key])
+        self._advanced[key] = entry
         self._watermarks[key] = entry.watermark
+
+    def _write_watermark(self, entry: LoadEntry) -> None:
+        values = [entry.watermark, entry.loaded_at, entry.run_id, entry.source, entry.stream]
+        moved = self._connection.execute(
+            "UPDATE etl.watermarks SET watermark = ?, updated_at = ?, run_id = ? WHERE source = ? AND stream = ?",
+            values,
+        ).fetchone()
+        if not moved or not moved[0]:
+            self._connection.execute(
+                "INSERT INTO etl.watermarks (watermark, updated_at, run_id, source, stream) VALUES (?, ?, ?, ?, ?)",
+                values,
+            )
+
+
+def _values(entry: LoadEntry | PartitionEntry) -> tuple[Any, ...]:
+    return tuple(getattr(entry, name) for name in entry.__dataclass_fields__)

@@ -7,6 +7,7 @@ the same partition. What belongs here: what a load makes of `etl.quarantine`. Wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -64,6 +65,7 @@ class BadRows:
         at: When they were seen; naive UTC.
         published: Whether the partition's good rows are published with this attempt. Only then do rows leave the
             quarantine: a withheld attempt says nothing about what the table holds.
+        is_new: Whether the quarantine is known to have nothing of the partition yet.
     """
 
     source: str
@@ -76,6 +78,7 @@ class BadRows:
     published: bool
     decided: Path | None = None
     landing_version: str | None = None
+    is_new: bool = False
 
     @property
     def key(self) -> dict[str, Any]:
@@ -93,6 +96,18 @@ class BadRows:
         }
 
 
+def days_in_quarantine(
+    connection: duckdb.DuckDBPyConnection, source: str, stream: str, days: Sequence[date]
+) -> set[date]:
+    """Give those of some days of a stream that the quarantine has anything of, in whichever state."""
+    found = connection.execute(
+        "SELECT DISTINCT partition FROM etl.quarantine WHERE source = ? AND stream = ? "
+        "AND partition IN (SELECT unnest(CAST(? AS DATE[])))",
+        [source, stream, list(days)],
+    ).fetchall()
+    return {row[0] for row in found}
+
+
 def record_bad_rows(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
     """Write the bad rows of an attempt, within the caller's transaction.
 
@@ -103,19 +118,17 @@ def record_bad_rows(connection: duckdb.DuckDBPyConnection, bad: BadRows) -> int:
     Returns:
         Number of bad rows that are not loaded.
     """
-    known = connection.execute(
-        f"SELECT count(*) FROM etl.quarantine AS q WHERE {_SAME_PARTITION}", bad.key
-    ).fetchone() or (0,)
-    if not known[0] and bad.rows is None and bad.decided is None:
+    known = not bad.is_new and bool(days_in_quarantine(connection, bad.source, bad.stream, [bad.partition]))
+    if not known and bad.rows is None and bad.decided is None:
         return 0
     count = _stage(connection, bad)
-    if known[0]:
+    if known:
         moves = _find_moves(connection, bad)
         _see_again(connection, bad)
         if moves:
             _move(connection, bad)
         connection.execute(f"DROP TABLE {_MOVES}")
-    _insert_new(connection, bad, any_known=bool(known[0]))
+    _insert_new(connection, bad, any_known=known)
     if bad.decided is not None and bad.published:
         _follow_decisions(connection, bad)
     connection.execute(f"DROP TABLE {_BAD}")

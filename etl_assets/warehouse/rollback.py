@@ -113,10 +113,11 @@ def roll_back(
     _take_out(connection, layout, rollback, run_id)
     _restore(connection, ledger, layout, rollback)
     follow_parent(connection, stream, layout)
-    _set_watermark(connection, rollback)
     _digest(connection, layout, rollback, _AFTER)
     dates = _differing_dates(connection, stream)
     ledger.touch(stream, dates)
+    ledger.write()
+    _set_watermark(connection, rollback)
     return RolledBack(stream.id, rows_before, _count(connection, layout), dates)
 
 

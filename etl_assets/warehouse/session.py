@@ -33,6 +33,7 @@ from etl_assets.warehouse.rollback import Rollback, RolledBack, roll_back
 from etl_assets.warehouse.schema import TableLayout
 from etl_assets.warehouse.schema_changes import log_changes
 from etl_assets.warehouse.transaction import naive_utc, transaction
+from etl_assets.warehouse.tuning import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -48,13 +49,15 @@ class Session:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._threads = Threads(connection, path)
         self._ledger = Ledger(connection)
         self._evolution = Evolution(connection)
         self._layouts: dict[str, TableLayout] = {}
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The connection, for reading within the session."""
+        """The connection, for reading within the session; nobody can change its settings any more."""
+        self._threads.lock()
         return self._connection
 
     def commit(self, request: CommitRequest, judge: Judge | None = None) -> CommitResult:
@@ -84,9 +87,10 @@ class Session:
             WarehouseError: If one of the partitions cannot be committed; nothing of any was.
         """
         requests = list(requests)
+        rows = sum(request.counts.staged for request in requests)
         while True:
             try:
-                with self._writing(f"commit {_named(requests)}"):
+                with self._writing(f"commit {_named(requests)}", rows):
                     results, layouts = commit_together(
                         self._connection, self._ledger, self._evolution, self._layouts, requests, judge
                     )
@@ -116,6 +120,7 @@ class Session:
         with self._writing("record failed partitions"):
             for outcome in failed:
                 self._ledger.record_outcome(failed_entry(outcome, run_id, naive_utc(at)))
+            self._ledger.write()
 
     def settled_in_run(
         self, stream: Stream, run_id: str, days: Sequence[date], stages: Sequence[str]
@@ -231,6 +236,9 @@ class Session:
         Raises:
             WarehouseError: If its SQL fails; the mart stays as it was.
         """
+        with told_plainly(f"rebuild mart {mart.name}", self._path):
+            # A mart's SQL must not change settings.
+            self._threads.lock()
         with self._writing(f"rebuild mart {mart.name}"):
             result = rebuild_mart(self._connection, mart, run_id, naive_utc(at), full=full)
         log.info(
@@ -298,10 +306,13 @@ class Session:
         self._ledger.forget()
 
     @contextmanager
-    def _writing(self, doing: str) -> Iterator[None]:
+    def _writing(self, doing: str, rows: int | None = None) -> Iterator[None]:
+        """Hold a transaction, of a commit of so many rows or of anything else."""
         try:
-            with told_plainly(doing, self._path), transaction(self._connection):
-                yield
+            with told_plainly(doing, self._path):
+                self._threads.suit(rows)
+                with transaction(self._connection):
+                    yield
         except BaseException:
             self._ledger.forget()
             self._evolution.forget()

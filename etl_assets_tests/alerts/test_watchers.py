@@ -78,7 +78,9 @@ class Watch:
             **COUNTS,
         )
         with open_warehouse(self.desk.settings).session("test") as session:
-            Ledger(session.connection).record_outcome(replace(entry, **changes))
+            ledger = Ledger(session.connection)
+            ledger.record_outcome(replace(entry, **changes))
+            ledger.write()
 
     def load(self, day: date, **changes: Any) -> None:
         """Write a load of a day."""
@@ -105,7 +107,9 @@ class Watch:
             "loaded_at": self.desk.now.replace(tzinfo=None),
         }
         with open_warehouse(self.desk.settings).session("test") as session:
-            Ledger(session.connection).record_load(LoadEntry(**(values | changes)), ())
+            ledger = Ledger(session.connection)
+            ledger.record_load(LoadEntry(**(values | changes)), ())
+            ledger.write()
 
     def tick(self, seconds: float = 0, **more: Any) -> Tick:
         """Turn the clock, and tick."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,13 @@ class Statistics:
     @classmethod
     def from_text(cls, text: str) -> Statistics:
         """Read what was written as JSON."""
-        return cls.from_json(json.loads(text))
+        return _read(text)
+
+
+@lru_cache(maxsize=500)
+def _read(text: str) -> Statistics:
+    """Read numbers once that the next days are compared with as well."""
+    return Statistics.from_json(json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Load:
         asked: Identifiers of the documents that were asked for: one that could not be had, or not be used, is not gone.
         evolves: Whether the staged file has values of columns beside the contract.
         table_changes: What was changed of the table for its contract's sake, with this load.
+        ahead: What was found out or done for all loads of the transaction together; None if nothing was.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -55,6 +56,7 @@ class Load:
     asked: tuple[str, ...] = ()
     evolves: bool = False
     table_changes: tuple[SchemaChange, ...] = ()
+    ahead: Ahead | None = None
 
     @property
     def staged(self) -> str:
@@ -131,6 +133,19 @@ class Applied:
     def staged(self) -> int:
         """All staged rows."""
         return self.loaded + self.unchanged + self.deduplicated
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What was found out or done for a load before the first one of its transaction was applied.
+
+    Attributes:
+        held: Rows that the table had of the load's day.
+        applied: What bringing the rows in did, if they were brought in with others.
+    """
+
+    held: int
+    applied: Applied | None = None
 
 
 class Disposition(Protocol):
