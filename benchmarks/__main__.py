@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import large_tables
-from benchmarks.cases import CASES, ONLY_BY_NAME, Bench, Result
+from benchmarks.bench import TABLE_ROWS, Bench, Result
+from benchmarks.cases import CASES, ONLY_BY_NAME
 from benchmarks.measure import BenchmarkError
+from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, find_peers
 from benchmarks.report import as_markdown, describe_setting, write_results
 from benchmarks.workload import find_days
 from etl_assets.observability.logging import configure_logging
@@ -32,8 +33,13 @@ def main(
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each thing; the median counts.")] = 3,
     table_rows: Annotated[
-        tuple[int, int], typer.Option(min=10_000, help="Rows of the two tables of the case large-tables.")
-    ] = large_tables.ROWS,
+        list[int] | None,
+        typer.Option(
+            min=10_000,
+            help="Rows of a table of the case large-tables; may be repeated. [default: 1, 10 and 100 million]",
+        ),
+    ] = None,
+    peers: Annotated[Path, typer.Option(help="Virtual environment of what is compared with.")] = ENVIRONMENT,
     results: Annotated[Path, typer.Option(help="Folder for the results, as JSON and Markdown.")] = RESULTS,
 ) -> None:
     """Measure the main job.
@@ -44,15 +50,23 @@ def main(
     if unknown:
         raise typer.BadParameter(f"unknown case {', '.join(unknown)}; known: {', '.join(CASES)}")
     configure_logging("console", "ERROR")
+    try:
+        found_peers = find_peers(peers)
+    except BenchmarkError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    if found_peers is None:
+        typer.echo(f"note: {HOW_TO_GET_THEM}", err=True)
     with tempfile.TemporaryDirectory(prefix="etl_assets_bench_") as scratch:
         bench = Bench(
             days=find_days(Path(scratch), quick=quick),
             scratch=Path(scratch),
             runs=1 if quick else runs,
             quick=quick,
-            table_rows=table_rows,
+            peers=found_peers,
+            table_rows=tuple(table_rows or TABLE_ROWS),
         )
-        setting = describe_setting(bench.days, bench.runs)
+        setting = describe_setting(bench.days, bench.runs, found_peers, is_quick=quick)
         found: list[Result] = []
         for name in case or [name for name in CASES if name not in ONLY_BY_NAME]:
             typer.echo(f"{name} ...", err=True)
