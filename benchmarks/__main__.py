@@ -18,6 +18,7 @@ from benchmarks.measure import BenchmarkError
 from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, find_peers
 from benchmarks.report import as_markdown, describe_setting, write_results
 from benchmarks.workload import find_days
+from etl_assets.failures import EtlError
 from etl_assets.observability.logging import configure_logging
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,7 +73,7 @@ def main(
             typer.echo(f"{name} ...", err=True)
             try:
                 found += CASES[name](bench)
-            except BenchmarkError as error:
+            except (BenchmarkError, EtlError) as error:
                 typer.echo(f"error: case {name}: {error}", err=True)
                 sys.exit(1)
     typer.echo(as_markdown(setting, found))

@@ -148,6 +148,7 @@ def backfill(
     first: date,
     last: date,
     program: Sequence[str] = COMMAND_LINE,
+    **more: str,
 ) -> Measurement:
     """Load days of streams by the command line, in a process of its own.
 
@@ -158,24 +159,32 @@ def backfill(
         first: First day.
         last: Last day.
         program: Arguments of Python that run the command line.
+        more: Further settings, by the names of their variables.
 
     Raises:
         BenchmarkError: If a day was not published.
     """
     named = [streams] if isinstance(streams, str) else streams
-    environment = clean_environment(**settings_of(source, data_dir, first))
+    environment = clean_environment(**settings_of(source, data_dir, first), **more)
     return measure(_command(program, named, first, last), environment)
 
 
 def backfill_at_once(
-    source: SpawnedSource, data_dir: Path, stream: str, spans: Sequence[tuple[date, date]]
+    source: SpawnedSource, data_dir: Path, stream: str, spans: Sequence[tuple[date, date]], **more: str
 ) -> Measurement:
     """Load spans of days of a stream, each by a command of its own, at the same time into the same warehouse.
+
+    Args:
+        source: The shop.
+        data_dir: Where to.
+        stream: The stream.
+        spans: First and last day for each command.
+        more: Further settings, by the names of their variables.
 
     Raises:
         BenchmarkError: If a day was not published.
     """
-    environment = clean_environment(**settings_of(source, data_dir, spans[0][0]))
+    environment = clean_environment(**settings_of(source, data_dir, spans[0][0]), **more)
     commands = [_command(COMMAND_LINE, [stream], first, last) for first, last in spans]
     return measure_together(commands, environment)
 

@@ -9,7 +9,7 @@ from benchmarks.bench import Case
 from benchmarks.cases.daemon import through_the_daemon
 from benchmarks.cases.large_tables import day_into_large_tables
 from benchmarks.cases.processes import four_processes
-from benchmarks.cases.spans import huge_day, large_day, month_and_year, one_day
+from benchmarks.cases.spans import large_days, month_and_year, one_day
 from benchmarks.cases.start_up import imports, status_and_ticks
 from benchmarks.cases.year import share_of_quality, year_of_order_lines, year_of_orders, year_of_the_shop
 
@@ -22,8 +22,7 @@ CASES: dict[str, Case] = {
     "processes": four_processes,
     "month-and-year": month_and_year,
     "one-day": one_day,
-    "large-day": large_day,
-    "huge-day": huge_day,
+    "large-day": large_days,
     "imports": imports,
     "status": status_and_ticks,
     "large-tables": day_into_large_tables,

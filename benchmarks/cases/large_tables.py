@@ -12,7 +12,8 @@ from statistics import median
 
 from benchmarks import large_tables
 from benchmarks.bench import Bench, Result
-from benchmarks.cases.spans import AFTER_LARGE_DAY, LARGE_DAY
+from benchmarks.cases.spans import LARGE_DAY
+from benchmarks.large_source import NOW
 from benchmarks.workload import backfill, open_days, served
 from etl_assets.demo.server import spawn_source
 
@@ -38,7 +39,7 @@ def day_into_large_tables(bench: Bench) -> list[Result]:
     results.append(Result("large_mart", "A day of the mart daily_sales", marts))
     generated = [LARGE_DAY + timedelta(days=number) for number in range(bench.runs)]
     per_day = large_tables.ROWS_PER_DAY
-    with spawn_source(lines_per_day=per_day, now=AFTER_LARGE_DAY) as source:
+    with spawn_source(lines_per_day=per_day, now=NOW) as source:
         for stream in STREAMS:
             loads = large_tables.compare_loads(paths, source, stream, generated)
             what = f"A day of {stream} ({per_day:,} lines), from the source to the closed warehouse"

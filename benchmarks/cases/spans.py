@@ -8,14 +8,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from benchmarks.bench import Bench, Result, loading, loading_of
+from benchmarks.large_source import spawn_large_source
 from benchmarks.measure import BenchmarkError, Measurement, medians
 from benchmarks.peers.environment import rows_of_dlt
 from benchmarks.workload import backfill, served
-from etl_assets.demo.server import spawn_source
 
 LINES = "shop/order_lines"
 LARGE_DAY = date(2024, 1, 3)
-AFTER_LARGE_DAY = "2024-02-01T00:00:00Z"
 MONTH, TWELVE = 30, 12
 
 
@@ -68,26 +67,16 @@ def month_and_year(bench: Bench) -> list[Result]:
     return [small, Result(large.name, large.what, large.figures, large.walls, compared)]
 
 
-def large_day(bench: Bench) -> list[Result]:
-    """Load a day of a million generated lines, and a tenth of it, to see how memory grows."""
-    large = 100_000 if bench.quick else 1_000_000
-    small, big = (_day_of(bench, size, bench.runs) for size in (large // 10, large))
-    growth = big.figures["peak_mib"] / small.figures["peak_mib"]
-    big.figures["peak_to_tenth_of_the_day"] = growth
-    compared = f"{growth:.2f} times the memory of a tenth of the day"
-    return [small, Result(big.name, big.what, big.figures, big.walls, compared)]
-
-
-def huge_day(bench: Bench) -> list[Result]:
-    """Load a day of five million generated lines, once: it takes minutes and says the same each time."""
-    return [_day_of(bench, 200_000 if bench.quick else 5_000_000, 1)]
-
-
-def _day_of(bench: Bench, lines: int, runs: int) -> Result:
-    with spawn_source(lines_per_day=lines, now=AFTER_LARGE_DAY) as source:
-        measured = [
-            backfill(source, bench.scratch / f"day_{lines}_{number}", LINES, LARGE_DAY, LARGE_DAY)
-            for number in range(runs)
-        ]
-    once = "" if runs == bench.runs else "measured once"
-    return loading(f"day_of_{lines}", f"One generated day of {lines:,} order lines", measured, once)
+def large_days(bench: Bench) -> list[Result]:
+    """Load days of ever more generated lines, once each: they take long, and their memory is the same each time."""
+    sizes = [10_000, 100_000] if bench.quick else [100_000, 1_000_000, 5_000_000]
+    results: list[Result] = []
+    for lines in sizes:
+        with spawn_large_source(lines) as source:
+            run = backfill(source, bench.scratch / f"day_{lines}", LINES, LARGE_DAY, LARGE_DAY)
+        grown = run.peak_mib / results[0].figures["peak_mib"] if results else 1.0
+        compared = f"{grown:.2f} times the peak of {sizes[0]:,} lines; " if results else ""
+        what = f"One generated day of {lines:,} order lines"
+        results.append(loading(f"day_of_{lines}", what, [run], f"{compared}measured once"))
+        results[-1].figures[f"peak_to_{sizes[0]}"] = grown
+    return results
