@@ -16,12 +16,14 @@ from benchmarks.bench import TABLE_ROWS, Bench, Result
 from benchmarks.cases import CASES, ONLY_BY_NAME
 from benchmarks.measure import BenchmarkError
 from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, find_peers
+from benchmarks.readme import with_figures
 from benchmarks.report import as_markdown, describe_setting, write_results
-from benchmarks.workload import find_days
+from benchmarks.workload import ROOT, find_days
 from etl_assets.failures import EtlError
 from etl_assets.observability.logging import configure_logging
 
 RESULTS = Path(__file__).parent / "results"
+README = ROOT / "README.md"
 
 
 def main(
@@ -41,6 +43,9 @@ def main(
         ),
     ] = None,
     peers: Annotated[Path, typer.Option(help="Virtual environment of what is compared with.")] = ENVIRONMENT,
+    into_readme: Annotated[
+        bool, typer.Option("--readme", help="Take the figures of all cases over into the README as well.")
+    ] = False,
     results: Annotated[Path, typer.Option(help="Folder for the results, as JSON and Markdown.")] = RESULTS,
 ) -> None:
     """Measure the main job.
@@ -80,6 +85,9 @@ def main(
     if name_of := page_of(case or [], quick=quick):
         for path in write_results(results, name_of, setting, found):
             typer.echo(f"written: {path}", err=True)
+        if into_readme and name_of == "latest":
+            README.write_text(with_figures(README.read_text(encoding="utf-8"), found), encoding="utf-8")
+            typer.echo(f"written: {README}", err=True)
 
 
 def page_of(cases: list[str], *, quick: bool) -> str:

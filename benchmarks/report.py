@@ -101,14 +101,9 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
         "",
         *([] if setting["is_quick"] else _targets(results)),
     ]
-    loads = [_load_row(result) for result in results if "extracted" in result.figures]
+    loads = [result for result in results if "extracted" in result.figures]
     if loads:
-        lines += [
-            "| case | wall s (least to most) | CPU s | peak MiB | all MiB | rows | rows/s | compared |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-            *loads,
-            "",
-        ]
+        lines += [*load_table(loads), ""]
     for result in results:
         if result.compared and "extracted" not in result.figures:
             lines += [f"- {result.what}: {result.compared}."]
@@ -123,6 +118,15 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
             *compared,
         ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def load_table(loads: Sequence[Result]) -> list[str]:
+    """Give the lines of a table of loads."""
+    return [
+        "| case | wall s (least to most) | CPU s | peak MiB | all MiB | rows | rows/s | compared |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        *(_load_row(result) for result in loads),
+    ]
 
 
 def _listed(versions: dict[str, str]) -> str:

@@ -31,6 +31,7 @@ from benchmarks.peers.environment import (
     rows_of_dlt,
     rows_of_plain_dagster,
 )
+from benchmarks.readme import with_figures
 from benchmarks.report import as_markdown, describe_setting, write_results
 from benchmarks.targets import TARGETS, judge
 from benchmarks.workload import (
@@ -229,6 +230,25 @@ def test_results_are_written_for_people_and_machines(tmp_path: Path) -> None:
     assert "| Again, nothing changed, in half the time of the first | 0.25 | met |" in text
     assert {target["met"] for target in found["targets"]} == {True}
     assert HOW_TO_GET_THEM in text
+
+
+def test_the_readme_takes_over_the_rows_that_a_reader_wants() -> None:
+    readme = "# It\n\n| a |\n\n## Speed\n\nFrom there.\n\n| case |\n| --- |\n| old |\n\nMore.\n\n## Then\n\n| b |\n"
+    results = [
+        Result("order_lines_again", "Again", FIGURES, [2.0], "half"),
+        Result("orders", "Orders", FIGURES, [2.0]),
+        Result("order_lines", "A year", FIGURES, [2.0]),
+    ]
+    changed = with_figures(readme, results)
+    page = as_markdown(describe_setting(DAYS, 1), results).splitlines()
+    rows = [line for line in changed.splitlines() if line.startswith(("| A", "| O", "| old"))]
+    assert [row.split(" | ")[0] for row in rows] == ["| A year", "| Again"]
+    assert set(rows) <= set(page)
+    beginning, end = readme.index("| case"), readme.index("\nMore.")
+    assert changed.startswith(readme[:beginning])
+    assert changed.endswith(readme[end:])
+    with pytest.raises(BenchmarkError, match="no table"):
+        with_figures("# It\n\n| a |\n", results)
 
 
 def test_a_quick_measurement_decides_no_target(tmp_path: Path) -> None:
