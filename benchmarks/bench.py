@@ -59,6 +59,11 @@ class Bench:
 Case = Callable[[Bench], list[Result]]
 
 
+def ratio_name(part: str, sizes: Sequence[int]) -> str:
+    """Name the figure that holds the largest against the smallest."""
+    return f"{part}_{max(sizes)}_to_{min(sizes)}"
+
+
 def loading(name: str, what: str, runs: Sequence[Measurement], compared: str = "") -> Result:
     """Give the result of loads that printed a backfill's JSON."""
     return loading_of(name, what, runs, rows_of(runs[-1]), compared)

@@ -43,8 +43,8 @@ class Measurement:
         peak_mib: Greatest resident memory of one process, its own or one that it started, in MiB; Linux counts that of
             the measuring process, which is much less than that of any load, as the least.
         output: What it printed; of several, one after the other.
-        all_mib: Greatest sum of the memory of all of them at one time, in MiB, as far as it was seen by looking twice a
-            second; what they share is counted once. 0 where it ended before anybody looked.
+        all_mib: Greatest memory of all of them together at one time, in MiB, as far as it was seen by looking twice a
+            second; what they share is counted once.
     """
 
     wall: float
@@ -117,12 +117,13 @@ def measure_together(
                 what = " ".join(str(part) for part in list(process.args)[:4])  # type: ignore[arg-type]
                 raise BenchmarkError(f"{what} ... ended with {process.returncode}: {tail}")
             printed.append(output)
+    peak = max(memory for _, memory in usages)
     return Measurement(
         wall=wall,
         cpu=sum(seconds for seconds, _ in usages),
-        peak_mib=max(memory for _, memory in usages),
+        peak_mib=peak,
         output="".join(printed),
-        all_mib=sampler.greatest_mib,
+        all_mib=max(peak, sampler.greatest_mib),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +27,25 @@ def children_of(number: int) -> set[int]:
     return found
 
 
-def proportional_mib(number: int) -> float:
-    """Give the memory of a process in MiB, of what it shares its share; 0 when it has ended."""
-    with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{number}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
+def held_mib(numbers: Iterable[int]) -> float:
+    """Give the memory of processes together in MiB; those that have ended count nothing.
+
+    What a process has for itself is added up. Files that it maps, libraries above all, are mostly the same in all of them,
+    and count once: as many as the one holds that holds most. So what others on the machine share does not matter.
+    """
+    own, files = 0, 0
+    for number in numbers:
+        with suppress(OSError, ValueError, KeyError):
+            held = _account_of(number)
+            own += held["Pss_Anon"] + held["Pss_Shmem"]
+            files = max(files, held["Rss"] - held["Anonymous"])
+    return (own + files) / 1024
+
+
+def _account_of(number: int) -> dict[str, int]:
+    """Read Linux's account of a process, in KiB."""
+    lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
 
 
 class Sampler:
@@ -69,4 +82,4 @@ class Sampler:
                 if number not in seen:
                     seen.add(number)
                     waiting += children_of(number)
-            self.greatest_mib = max(self.greatest_mib, sum(proportional_mib(number) for number in seen))
+            self.greatest_mib = max(self.greatest_mib, held_mib(seen))

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import Result
+from benchmarks.bench import Result, ratio_name
 from benchmarks.peers.environment import HOW_TO_GET_THEM, Peers
 from benchmarks.targets import judge
 from benchmarks.workload import ROOT, Days
@@ -95,8 +95,8 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
         f"{machine['load_before']} before; " + _listed(versions),
         "",
         "The source runs as a process of its own on the same machine. Times are of the whole command, from starting "
-        "Python to its end; peak is the greatest resident memory of one of its processes, and all the greatest sum of "
-        "all of them at one time, seen by looking twice a second, what they share counted once.",
+        "Python to its end; peak is the greatest resident memory of one of its processes, and all that of all of "
+        "them together at one time, as far as looking twice a second shows it, what they share counted once.",
         f"Peers: {_listed(setting['peers'])}." if setting["peers"] else f"Peers: {HOW_TO_GET_THEM}.",
         "",
         *([] if setting["is_quick"] else _targets(results)),
@@ -166,9 +166,9 @@ def _large_table_rows(result: Result) -> list[str]:
     return [
         f"| {result.what} | {part} | "
         + " | ".join(f"{figures[f'{name}_at_{rows}']:.2f}" for rows in sizes)
-        + f" | {figures[f'{name}_to_smallest']:.2f} |"
+        + f" | {figures[ratio_name(name, sizes)]:.2f} |"
         for name, part in _PARTS.items()
-        if f"{name}_to_smallest" in figures
+        if sizes and ratio_name(name, sizes) in figures
     ]
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from statistics import median
 
 from benchmarks import large_tables
-from benchmarks.bench import Bench, Result
+from benchmarks.bench import Bench, Result, ratio_name
 from benchmarks.cases.spans import LARGE_DAY
 from benchmarks.large_source import NOW
 from benchmarks.workload import backfill, open_days, served
@@ -60,5 +60,5 @@ def day_into_large_tables(bench: Bench) -> list[Result]:
 
 def compared(part: str, seconds: Mapping[int, float]) -> dict[str, float]:
     """Give the figures of one part, by rows of the table, and the largest table's as a ratio to the smallest's."""
-    times = {f"{part}_to_smallest": seconds[max(seconds)] / seconds[min(seconds)]}
+    times = {ratio_name(part, list(seconds)): seconds[max(seconds)] / seconds[min(seconds)]}
     return {f"{part}_at_{rows}": taken for rows, taken in seconds.items()} | times
