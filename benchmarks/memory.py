@@ -30,8 +30,8 @@ def children_of(number: int) -> set[int]:
 def held_mib(numbers: Iterable[int]) -> float:
     """Give the memory of processes together in MiB; those that have ended count nothing.
 
-    What a process has for itself is added up. Files that it maps, libraries above all, are mostly the same in all of them,
-    and count once: as many as the one holds that holds most. So what others on the machine share does not matter.
+    What each has for itself is added up. Files that they map, libraries above all, are mostly the same in all of them,
+    and count once, as those of the process with most. So it does not matter what others on the machine share.
     """
     own, files = 0, 0
     for number in numbers:

@@ -98,6 +98,12 @@ def test_memory_of_several_processes_is_added_up_and_what_they_print_is_kept() -
     assert 1.5 < run.wall < 1.5 * len(commands), "one after the other takes longer"
 
 
+def test_memory_that_processes_share_counts_once() -> None:
+    shared = "import os, time; kept = bytearray(200 * 2**20); kept[::4096] = b'x' * len(kept[::4096])"
+    run = python(f"{shared}; child = os.fork(); time.sleep(1.2); child and os.wait()")
+    assert 200 < run.all_mib < 300
+
+
 def test_one_of_several_processes_that_fails_spoils_the_figures() -> None:
     commands = [[sys.executable, "-c", code] for code in ("pass", "import sys; sys.exit('no luck')")]
     with pytest.raises(BenchmarkError, match=r"ended with 1: no luck"):
