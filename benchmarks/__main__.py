@@ -18,7 +18,7 @@ from benchmarks.measure import BenchmarkError
 from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, find_peers
 from benchmarks.readme import with_figures
 from benchmarks.report import as_markdown, describe_setting, write_results
-from benchmarks.workload import ROOT, find_days
+from benchmarks.workload import ROOT, compile_byte_code, find_days
 from etl_assets.failures import EtlError
 from etl_assets.observability.logging import configure_logging
 
@@ -63,6 +63,9 @@ def main(
         sys.exit(1)
     if found_peers is None:
         typer.echo(f"note: {HOW_TO_GET_THEM}", err=True)
+    compile_byte_code(
+        Path(sys.executable), ROOT / "etl_assets", ROOT / "benchmarks", Path(sys.prefix) / "lib"
+    )
     with tempfile.TemporaryDirectory(prefix="etl_assets_bench_") as scratch:
         bench = Bench(
             days=find_days(Path(scratch), quick=quick),

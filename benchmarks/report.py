@@ -191,7 +191,7 @@ def write_results(folder: Path, name: str, setting: dict[str, Any], results: Seq
         result["walls"] = [round(wall, 3) for wall in result["walls"]]
     as_json, page = folder / f"{name}.json", folder / f"{name}.md"
     targets = [
-        {"target": verdict.target.what, "figure": verdict.figure, "met": verdict.is_met}
+        {"target": verdict.target.what, "figure": verdict.rounded, "met": verdict.is_met}
         for verdict in ([] if setting["is_quick"] else judge(results))
     ]
     as_json.write_text(

@@ -100,6 +100,11 @@ class Verdict:
     figure: float | None
 
     @property
+    def rounded(self) -> float | None:
+        """The figure as it is written down."""
+        return None if self.figure is None else round(self.figure, 4)
+
+    @property
     def is_met(self) -> bool | None:
         """Whether the target is reached."""
         return None if self.figure is None else self.target.holds(self.figure, self.target.bound)

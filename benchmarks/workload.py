@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tarfile
 from collections import Counter
@@ -129,6 +130,16 @@ def clean_environment(**more: str) -> dict[str, str]:
         if not name.startswith(OURS) and name != NO_BYTE_CODE
     }
     return kept | more
+
+
+def compile_byte_code(python: Path, *folders: Path) -> None:
+    """Write the byte code of all modules in folders, lest the first process measured does, or each.
+
+    pip does so when it installs; other installers do not.
+    """
+    command = [str(python), "-m", "compileall", "-q", "-j", str(os.cpu_count()), *map(str, folders)]
+    # Some packages hold files for other versions of Python, which cannot be compiled, and say nothing here.
+    subprocess.run(command, env=clean_environment(), capture_output=True, check=False)
 
 
 def settings_of(source: SpawnedSource, data_dir: Path, start: date) -> dict[str, str]:

@@ -7,7 +7,6 @@ import what is only there.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.measure import BenchmarkError, Measurement, measure
-from benchmarks.workload import ROOT, clean_environment
+from benchmarks.workload import ROOT, clean_environment, compile_byte_code
 from etl_assets.demo.server import SpawnedSource
 
 ENVIRONMENT = ROOT / ".venv" / "peers"
@@ -110,13 +109,10 @@ def find_peers(folder: Path = ENVIRONMENT) -> Peers | None:
     python = folder / "bin" / "python"
     if not python.is_file():
         return None
-    environment = clean_environment()
-    # As pip does when it installs, and other installers do not: no peer may pay for that in each of its processes.
-    compiling = [str(python), "-m", "compileall", "-q", "-j", str(os.cpu_count()), str(folder / "lib")]
-    subprocess.run(compiling, env=environment, capture_output=True, check=False)
+    compile_byte_code(python, folder / "lib")
     asked = subprocess.run(
         [str(python), "-c", _VERSIONS, *PACKAGES],
-        env=environment,
+        env=clean_environment(),
         capture_output=True,
         text=True,
         check=False,
