@@ -15,7 +15,7 @@ import typer
 from benchmarks.bench import TABLE_ROWS, Bench, Result
 from benchmarks.cases import CASES, ONLY_BY_NAME
 from benchmarks.measure import BenchmarkError
-from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, find_peers
+from benchmarks.peers.environment import ENVIRONMENT, HOW_TO_GET_THEM, Peers, find_peers
 from benchmarks.readme import with_figures
 from benchmarks.report import as_markdown, describe_setting, write_results
 from benchmarks.workload import ROOT, compile_byte_code, find_days
@@ -56,13 +56,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"unknown case {', '.join(unknown)}; known: {', '.join(CASES)}")
     configure_logging("console", "ERROR")
-    try:
-        found_peers = find_peers(peers)
-    except BenchmarkError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    if found_peers is None:
-        typer.echo(f"note: {HOW_TO_GET_THEM}", err=True)
+    found_peers = peers_or_note(peers)
     compile_byte_code(
         Path(sys.executable), ROOT / "etl_assets", ROOT / "benchmarks", Path(sys.prefix) / "lib"
     )
@@ -91,6 +85,22 @@ def main(
         if into_readme and name_of == "latest":
             README.write_text(with_figures(README.read_text(encoding="utf-8"), found), encoding="utf-8")
             typer.echo(f"written: {README}", err=True)
+
+
+def peers_or_note(folder: Path) -> Peers | None:
+    """Find what is compared with, or say how to get it; ends with an error where it cannot be used.
+
+    Args:
+        folder: Its virtual environment.
+    """
+    try:
+        found = find_peers(folder)
+    except BenchmarkError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    if found is None:
+        typer.echo(f"note: {HOW_TO_GET_THEM}", err=True)
+    return found
 
 
 def page_of(cases: list[str], *, quick: bool) -> str:

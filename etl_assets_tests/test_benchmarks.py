@@ -298,30 +298,24 @@ def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
     assert [verdict.target.case for verdict in judge(results_at(2.0)[:1])] == [TARGETS[0].case]
 
 
-def test_without_peers_one_line_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[Bench] = []
-
-    def keep(bench: Bench) -> list[Result]:
-        given.append(bench)
-        return []
-
-    monkeypatch.setitem(CASES, "imports", keep)
-    app = typer.Typer()
-    app.command()(benchmarks.main)
-    result = CliRunner().invoke(app, ["--quick", "--case", "imports", "--peers", str(tmp_path)])
-    assert result.exit_code == 0
-    assert f"note: {HOW_TO_GET_THEM}\n" in result.stderr
-    assert given[0].peers is None
+def test_without_peers_one_line_says_how_to_get_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmarks.peers_or_note(tmp_path) is None
+    assert capsys.readouterr().err == f"note: {HOW_TO_GET_THEM}\n"
 
 
-def test_peers_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
+def test_peers_that_are_not_all_there_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An environment whose installation was broken off."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
     python.chmod(0o755)
-    with pytest.raises(BenchmarkError, match=r"cannot be used: .*dlt"):
-        find_peers(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        benchmarks.peers_or_note(tmp_path)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: the peers in .* cannot be used: .*dlt\n", said)
 
 
 def test_peers_are_pinned_and_share_what_both_use() -> None:
