@@ -42,6 +42,7 @@ from benchmarks.workload import (
     clean_environment,
     find_days,
     open_days,
+    read_all,
     rows_of,
     settings_of,
 )
@@ -186,6 +187,14 @@ def test_days_are_shared_out_whole_and_evenly(count: int) -> None:
     assert days == [DAYS.first + timedelta(days=number) for number in range(count)]
     sizes = [(last - first).days for first, last in spans]
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_all_pages_are_read() -> None:
+    with spawn_source(lines_per_day=6_000, now=DAYS.now) as source:
+        size = read_all(source, DAYS)
+        counted = source.control.stats()["requests"]["/v1/order-lines"]
+    assert counted == {"200": 2}, "12,000 lines are two pages"
+    assert size > 12_000 * 100
 
 
 def test_single_days_are_taken_when_the_shop_is_open() -> None:

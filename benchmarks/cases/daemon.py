@@ -28,7 +28,7 @@ from etl_assets.demo.server import SpawnedSource
 LINES = "shop/order_lines"
 LAYERS = ("raw", "staged", "warehouse")
 STARTING_SECONDS, LOADING_SECONDS, STOP_SECONDS = 120.0, 1_200.0, 90.0
-SECONDS_BETWEEN_LOOKS = 0.25
+SECONDS_BETWEEN_LOOKS = 0.5
 ENDED_WELL = ("COMPLETED", "COMPLETED_SUCCESS")
 ENDED_BADLY = ("COMPLETED_FAILED", "FAILED", "CANCELED")
 
