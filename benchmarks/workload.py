@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
 PAGE_SIZE = 10_000
 CURSOR = b'"next_cursor":'
 SATURDAY = 5
+HOLIDAYS = ((1, 1), (12, 25))
 COMMAND_LINE = ("-m", "etl_assets")
 """Arguments of Python that run the command line."""
 ROWS = ("extracted", "loaded", "unchanged", "quarantined")
@@ -119,9 +121,10 @@ def read_all(source: SpawnedSource, days: Days) -> int:
 
 
 def open_days(days: Days, count: int) -> list[date]:
-    """Give the first days on which the shop is open; the real one is closed on Saturdays."""
+    """Give the first days with rows; the real shop is closed on Saturdays, the generated one on two holidays."""
     every_day = (days.first + timedelta(days=number) for number in range(days.count))
-    return [day for day in every_day if day.weekday() != SATURDAY][:count]
+    opened = (day for day in every_day if day.weekday() != SATURDAY and (day.month, day.day) not in HOLIDAYS)
+    return list(islice(opened, count))
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -50,7 +50,8 @@ def main(folder: str, first: str, last: str) -> None:
         pipelines_dir=f"{folder}/pipelines",
     )
     pipeline.run(source, loader_file_format="parquet").raise_on_failed_jobs()
-    print(json.dumps({"rows": pipeline.last_trace.last_normalize_info.row_counts["order_lines"]}))
+    rows = pipeline.last_trace.last_normalize_info.row_counts.get("order_lines", 0)
+    print(json.dumps({"rows": rows}))
 
 
 if __name__ == "__main__":
