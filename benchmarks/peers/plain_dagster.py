@@ -41,11 +41,11 @@ def raw_order_lines(context: dg.AssetExecutionContext) -> pd.DataFrame:
 
 @dg.asset(partitions_def=DAYS, metadata={"partition_expr": "invoiced_at"})
 def staged_order_lines(raw_order_lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines with types, and what a line is worth."""
+    """The lines with types, and what a line is worth; a number that is none is left out."""
     lines = raw_order_lines.copy()
     lines["invoiced_at"] = pd.to_datetime(lines["invoiced_at"]).dt.tz_localize(None)
-    lines["quantity"] = pd.to_numeric(lines["quantity"])
-    lines["unit_price"] = pd.to_numeric(lines["unit_price"])
+    lines["quantity"] = pd.to_numeric(lines["quantity"], errors="coerce")
+    lines["unit_price"] = pd.to_numeric(lines["unit_price"], errors="coerce")
     lines["amount"] = lines["quantity"] * lines["unit_price"]
     return lines
 
