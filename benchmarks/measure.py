@@ -7,13 +7,14 @@ and memory while it runs (`memory`).
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
@@ -23,6 +24,7 @@ from benchmarks.memory import Sampler, children_of
 MAXRSS_PER_MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
 """Units of `ru_maxrss` in a MiB: kilobytes on Linux, bytes on macOS."""
 
+_ROOT = Path(__file__).resolve().parents[1]
 TAIL_CHARACTERS = 2_000
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -40,8 +42,7 @@ class Measurement:
     Attributes:
         wall: Seconds from start to end; of several, to the end of the last.
         cpu: Seconds of CPU, in user and system mode, over all threads and all processes that it started.
-        peak_mib: Greatest resident memory of one process, its own or one that it started, in MiB; Linux counts that of
-            the measuring process, which is much less than that of any load, as the least.
+        peak_mib: Greatest resident memory of one process, its own or one that it started, in MiB.
         output: What it printed; of several, one after the other.
         all_mib: Greatest memory of all of them together at one time, in MiB, as far as it was seen by looking twice a
             second; what they share is counted once.
@@ -75,6 +76,9 @@ def measure_together(
 ) -> Measurement:
     """Run processes at once, to the end of the last.
 
+    They are started by a small process of its own: Linux counts the greatest memory of the one that starts a process as
+    the least of that process, and a benchmark that has run for a while holds more than some loads.
+
     Args:
         commands: Program and arguments of each.
         environment: All of their environment variables.
@@ -83,6 +87,40 @@ def measure_together(
     Raises:
         BenchmarkError: If an exit code is not 0; the message ends with what that process said last.
     """
+    asked = {
+        "commands": [list(command) for command in commands],
+        "environment": dict(environment),
+        "folder": str(folder) if folder else os.getcwd(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.measure"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=_ROOT,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"nothing was measured: {done.stderr[-TAIL_CHARACTERS:].strip()}")
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise BenchmarkError(answer["error"])
+    return Measurement(**answer)
+
+
+def main() -> None:
+    """Measure what the input asks for, and print the measurement or an error as JSON."""
+    asked = json.load(sys.stdin)
+    try:
+        answer: dict[str, object] = asdict(_measure_here(**asked))
+    except BenchmarkError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer))
+
+
+def _measure_here(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: str
+) -> Measurement:
     # What earlier runs left to be written must not be paid for by this one.
     os.sync()
     _adopt_orphans()
@@ -162,3 +200,7 @@ def medians(runs: Sequence[Measurement]) -> dict[str, float]:
         "peak_mib": median(run.peak_mib for run in runs),
         "all_mib": median(run.all_mib for run in runs),
     }
+
+
+if __name__ == "__main__":
+    main()

@@ -32,6 +32,7 @@ NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
 """Set in some containers; every process of a load would compile the project, which no installed one has to."""
 PAGE_SIZE = 10_000
 CURSOR = b'"next_cursor":'
+LONGEST_END = 1_000
 SATURDAY = 5
 HOLIDAYS = ((1, 1), (12, 25))
 COMMAND_LINE = ("-m", "etl_assets")
@@ -110,12 +111,13 @@ def read_all(source: SpawnedSource, days: Days) -> int:
     }
     with httpx.Client(headers={"Authorization": f"Bearer {source.token}"}, timeout=60) as client:
         while True:
-            answer = client.get(
-                f"{source.url}/v1/order-lines", params=window | ({"cursor": cursor} if cursor else {})
-            ).raise_for_status()
-            size += len(answer.content)
-            # Its last member; decoding the rows is what a reader does who keeps them.
-            cursor = json.loads(answer.content.rpartition(CURSOR)[2].removesuffix(b"}"))
+            asked, end = window | ({"cursor": cursor} if cursor else {}), b""
+            with client.stream("GET", f"{source.url}/v1/order-lines", params=asked) as answer:
+                for chunk in answer.raise_for_status().iter_bytes():
+                    size += len(chunk)
+                    end = (end + chunk)[-LONGEST_END:]
+            # The page's last member; decoding the rows is what a reader does who keeps them.
+            cursor = json.loads(end.rpartition(CURSOR)[2].removesuffix(b"}"))
             if not cursor:
                 return size
 
