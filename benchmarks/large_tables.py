@@ -32,7 +32,6 @@ from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.schema import ensure_table, layout_of
 
-ROWS = (1_000_000, 100_000_000)
 ROWS_PER_DAY = 10_000
 UPDATES_PER_DAY = 5_000
 OLD_UPDATES_PER_DAY = 20

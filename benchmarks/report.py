@@ -17,20 +17,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Result
-from benchmarks.workload import Days
+from benchmarks.bench import Result, ratio_name
+from benchmarks.peers.environment import HOW_TO_GET_THEM, Peers
+from benchmarks.targets import judge
+from benchmarks.workload import ROOT, Days
 
 PACKAGES = ("dagster", "duckdb", "pandas", "pandera", "pyarrow", "httpx", "structlog")
-ROOT = Path(__file__).resolve().parents[1]
 
 
-def describe_setting(days: Days, runs: int) -> dict[str, Any]:
-    """Say on what and with what is measured, without names of machines or people."""
+def describe_setting(
+    days: Days, runs: int, peers: Peers | None = None, *, is_quick: bool = False
+) -> dict[str, Any]:
+    """Say on what and with what is measured, without names of machines or people.
+
+    Args:
+        days: The days that are loaded.
+        runs: How often.
+        peers: What is compared with.
+        is_quick: Whether sizes are too small for the targets to mean anything.
+    """
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "commit": _commit(),
         "data": f"{days.label}, {days.first} to {days.last}",
         "runs": runs,
+        "is_quick": is_quick,
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -39,6 +50,7 @@ def describe_setting(days: Days, runs: int) -> dict[str, Any]:
             "load_before": round(os.getloadavg()[0], 2),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "peers": dict(peers.versions) if peers else {},
     }
 
 
@@ -78,58 +90,61 @@ def as_markdown(setting: dict[str, Any], results: Sequence[Result]) -> str:
         "# Benchmark results",
         "",
         f"Measured {setting['measured_at']} by `python -m benchmarks` at commit {setting['commit']}, on "
-        f"{setting['data']}; {runs} each, twice as many of the imports.",
+        f"{setting['data']}; {runs} each, twice as many of what takes only moments.",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, load "
-        f"{machine['load_before']} before; " + ", ".join(f"{name} {held}" for name, held in versions.items()),
+        f"{machine['load_before']} before; " + _listed(versions),
         "",
         "The source runs as a process of its own on the same machine. Times are of the whole command, from starting "
-        "Python to its end; peak is its greatest resident memory.",
+        "Python to its end; peak is the greatest resident memory of one of its processes, and all that of all of "
+        "them together at one time, as far as looking twice a second shows it, what they share counted once.",
+        f"Peers: {_listed(setting['peers'])}." if setting["peers"] else f"Peers: {HOW_TO_GET_THEM}.",
         "",
+        *([] if setting["is_quick"] else _targets(results)),
     ]
-    loads = [_load_row(result) for result in results if "extracted" in result.figures]
+    loads = [result for result in results if "extracted" in result.figures]
     if loads:
-        lines += [
-            "| case | wall s (least to most) | CPU s | peak MiB | rows | rows/s | compared |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
-            *loads,
-        ]
+        lines += [*load_table(loads), ""]
     for result in results:
-        if "added_seconds" in result.figures:
-            lines += ["", _imports_sentence(result)]
+        if result.compared and "extracted" not in result.figures:
+            lines += [f"- {result.what}: {result.compared}."]
     compared = [row for result in results for row in _large_table_rows(result)]
     if compared:
+        sizes = _table_sizes(results)
         lines += [
-            "| what is loaded | part | small table, s | large table, s | times |",
-            "| --- | --- | ---: | ---: | ---: |",
+            "| one more day, seconds by rows of the table | part | "
+            + " | ".join(f"{rows:,}" for rows in sizes)
+            + " | times |",
+            "| --- | --- | " + "---: | " * len(sizes) + "---: |",
             *compared,
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def load_table(loads: Sequence[Result]) -> list[str]:
+    """Give the lines of a table of loads."""
+    return [
+        "| case | wall s (least to most) | CPU s | peak MiB | all MiB | rows | rows/s | compared |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        *(_load_row(result) for result in loads),
+    ]
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {held}" for name, held in versions.items())
+
+
+def _targets(results: Sequence[Result]) -> list[str]:
+    rows = [f"| {verdict.target.what} | {verdict.told} |" for verdict in judge(results)]
+    return ["| target | measured | |", "| --- | ---: | --- |", *rows, ""] if rows else []
 
 
 def _load_row(result: Result) -> str:
     figures = result.figures
-    compared = ""
-    if "share_of_first_load" in figures:
-        compared = f"{figures['share_of_first_load']:.2f} of the first load's time"
-    if "quality_share_of_wall" in figures:
-        compared = (
-            f"rules and audits take {figures['quality_share_of_wall']:.0%} of the time of a load that has them, by "
-            f"turns with this one, and {figures['quality_share_of_cpu']:.0%} of its CPU"
-        )
-    if "peak_to_tenth_of_the_day" in figures:
-        compared = f"{figures['peak_to_tenth_of_the_day']:.2f} times the memory of a tenth of the day"
     spread = f"{figures['wall_seconds']:.1f} ({min(result.walls):.1f} to {max(result.walls):.1f})"
     return (
         f"| {result.what} | {spread} | {figures['cpu_seconds']:.1f} | {figures['peak_mib']:.0f} "
-        f"| {figures['extracted']:,.0f} | {figures['rows_per_second']:,.0f} | {compared} |"
-    )
-
-
-def _imports_sentence(result: Result) -> str:
-    figures = result.figures
-    return (
-        f"{result.what}: {figures['definitions_seconds']:.2f} s against {figures['dagster_seconds']:.2f} s in fresh "
-        f"processes, {figures['added_seconds']:.2f} s more ({figures['times_dagster']:.2f} times)."
+        f"| {figures['all_mib']:.0f} | {figures['extracted']:,.0f} | {figures['rows_per_second']:,.0f} "
+        f"| {result.compared} |"
     )
 
 
@@ -141,13 +156,19 @@ _PARTS = {
 }
 
 
+def _table_sizes(results: Sequence[Result]) -> list[int]:
+    names = [name for result in results for name in result.figures if "_at_" in name]
+    return sorted({int(name.rpartition("_at_")[2]) for name in names})
+
+
 def _large_table_rows(result: Result) -> list[str]:
-    figures = result.figures
+    figures, sizes = result.figures, _table_sizes([result])
     return [
-        f"| {result.what} | {part} | {figures[f'small_{name}']:.2f} | {figures[f'large_{name}']:.2f} "
-        f"| {figures[f'{name}_to_small']:.2f} |"
+        f"| {result.what} | {part} | "
+        + " | ".join(f"{figures[f'{name}_at_{rows}']:.2f}" for rows in sizes)
+        + f" | {figures[ratio_name(name, sizes)]:.2f} |"
         for name, part in _PARTS.items()
-        if f"{name}_to_small" in figures
+        if sizes and ratio_name(name, sizes) in figures
     ]
 
 
@@ -169,6 +190,12 @@ def write_results(folder: Path, name: str, setting: dict[str, Any], results: Seq
         result["figures"] = {key: round(value, 4) for key, value in result["figures"].items()}
         result["walls"] = [round(wall, 3) for wall in result["walls"]]
     as_json, page = folder / f"{name}.json", folder / f"{name}.md"
-    as_json.write_text(json.dumps({**setting, "results": rounded}, indent=2) + "\n", encoding="utf-8")
+    targets = [
+        {"target": verdict.target.what, "figure": verdict.rounded, "met": verdict.is_met}
+        for verdict in ([] if setting["is_quick"] else judge(results))
+    ]
+    as_json.write_text(
+        json.dumps({**setting, "targets": targets, "results": rounded}, indent=2) + "\n", encoding="utf-8"
+    )
     page.write_text(as_markdown(setting, results), encoding="utf-8")
     return [as_json, page]
