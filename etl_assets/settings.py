@@ -147,7 +147,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("ETL_START_DATE", "2025-01-01", "First partition of every stream (YYYY-MM-DD)", parse_iso_day),
     Variable(
-        "ETL_PARTITIONS_PER_RUN", "100", "Days of a backfill that go into one run", setting_values.positive
+        "ETL_PARTITIONS_PER_RUN", "400", "Days of a backfill that go into one run", setting_values.positive
     ),
     Variable("ETL_LOG_FORMAT", "console", "How log lines look: console or json", setting_values.log_format),
     Variable(

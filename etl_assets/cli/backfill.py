@@ -94,13 +94,17 @@ def backfill(
             f"{lacking} is missing", hint="name both ends, for example --from 2025-01-01 --to 2025-01-31"
         )
     from etl_assets.cli.days import day_range, default_range
-    from etl_assets.cli.results import print_result
-    from etl_assets.cli.terminal import make_console
+    from etl_assets.pipeline.worker_processes import start_early
     from etl_assets.settings import load_settings
-    from etl_assets.streams.discovery import discover_streams
 
     settings = load_settings()
     days = day_range(*default_range(first, last, settings.start_date))
+    # What they import takes them as long as it takes this process.
+    start_early(settings.staging_processes, settings.staged_dir, selection or [], days)
+    from etl_assets.cli.results import print_result
+    from etl_assets.cli.terminal import make_console
+    from etl_assets.streams.discovery import discover_streams
+
     catalogue = discover_streams()
     streams = catalogue.select(selection or [])
     reasons = _reasons(missing=missing, failed=failed, changed=changed)

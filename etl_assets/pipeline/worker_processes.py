@@ -10,9 +10,12 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import date
 from functools import cache
 from multiprocessing.connection import wait
+from pathlib import Path
 
 LEAST_PARTITIONS = 16
 """Partitions to stage from which on workers pay: to start one costs about as much as staging some tens of days."""
@@ -29,6 +32,31 @@ def started(processes: int) -> ProcessPoolExecutor:
     for _ in range(processes):
         workers.submit(os.getpid)
     return workers
+
+
+def start_early(processes: int, staged: Path, streams: Sequence[str], days: Sequence[date]) -> None:
+    """Start the workers if they will be needed as far as can be seen at a glance; being wrong costs time only.
+
+    Args:
+        processes: Workers that may run at once; 0 for none.
+        staged: Where staged partitions are, in folders by source, stream and day.
+        streams: Streams or sources that are asked for; empty for all.
+        days: The days.
+    """
+    if processes < 1 or len(days) < LEAST_PARTITIONS:
+        return
+    chosen = {
+        folder
+        for name in streams or ["*"]
+        for folder in staged.glob(f"{name}/" if "/" in name else f"{name}/*/")
+    }
+    if not chosen or any(_lacks_many(folder, days) for folder in chosen):
+        started(processes)
+
+
+def _lacks_many(stream: Path, days: Sequence[date]) -> bool:
+    staged = set(os.listdir(stream))
+    return sum(day.isoformat() not in staged for day in days) >= LEAST_PARTITIONS
 
 
 def forget() -> None:
