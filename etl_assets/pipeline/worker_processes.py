@@ -45,17 +45,15 @@ def start_early(processes: int, staged: Path, streams: Sequence[str], days: Sequ
     """
     if processes < 1 or len(days) < LEAST_PARTITIONS:
         return
-    chosen = {
-        folder
-        for name in streams or ["*"]
-        for folder in staged.glob(f"{name}/" if "/" in name else f"{name}/*/")
-    }
-    if not chosen or any(_lacks_many(folder, days) for folder in chosen):
+    named = [staged / name for name in streams if "/" in name]
+    of_sources = [name for name in streams if "/" not in name] or ([] if streams else ["*"])
+    folders = [*named, *(folder for source in of_sources for folder in staged.glob(f"{source}/*/"))]
+    if not folders or any(_lacks_many(folder, days) for folder in folders):
         started(processes)
 
 
 def _lacks_many(stream: Path, days: Sequence[date]) -> bool:
-    staged = set(os.listdir(stream))
+    staged = set(os.listdir(stream)) if stream.is_dir() else set()
     return sum(day.isoformat() not in staged for day in days) >= LEAST_PARTITIONS
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 from etl_assets.failures import EtlError, FailureClass, LandingError, TransformError
 from etl_assets.landing.store import PAGES_FILE
 from etl_assets.pipeline import staging_workers as workers
+from etl_assets.pipeline import worker_processes
 from etl_assets.pipeline.staged import QUARANTINE_FILE, ROWS_FILE
 from etl_assets.pipeline.staging import FillStaged, fill_staged
 from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS, started
@@ -88,6 +90,33 @@ def test_stream_that_no_other_process_can_import_is_staged_here(tmp_path: Path) 
 @pytest.mark.parametrize(("processes", "partitions"), [(0, MANY), (1, MANY - 1)])
 def test_no_worker_where_it_does_not_pay(processes: int, partitions: int) -> None:
     assert workers.staging_workers(processes, ORDER_LINES, partitions) is fill_staged
+
+
+def test_workers_are_started_early_where_many_days_have_not_been_staged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(worker_processes, "started", begun.append)
+    days = [DAY + timedelta(days=number) for number in range(MANY + 4)]
+
+    def begins(*streams: str, processes: int = 1, of: int = MANY + 4) -> bool:
+        begun.clear()
+        worker_processes.start_early(processes, tmp_path, streams, days[:of])
+        return bool(begun)
+
+    assert begins()
+    assert begins("shop/order_lines")
+    assert not begins(processes=0)
+    assert not begins(of=MANY - 1)
+    for day in days:
+        (tmp_path / "shop" / "order_lines" / day.isoformat()).mkdir(parents=True)
+    assert not begins()
+    assert not begins("shop")
+    assert not begins("shop/order_lines")
+    assert begins("shop/order_lines", "shop/orders")
+    (tmp_path / "shop" / "orders" / DAY.isoformat()).mkdir(parents=True)
+    assert begins()
+    assert begins("shop")
 
 
 def test_killed_worker_is_a_failure_that_may_pass_and_the_next_run_has_another(tmp_path: Path) -> None:
