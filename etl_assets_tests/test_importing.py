@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from etl_assets.importing import importing
+from etl_assets.importing import SHARED_HEAPS, importing
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +72,38 @@ def test_who_does_without_collecting_still_does() -> None:
     with importing():
         pass
     assert not gc.isenabled()
+
+
+COUNT_HEAPS = """
+import ctypes, threading
+from etl_assets.importing import SHARED_HEAPS, importing
+with importing():
+    pass
+together = threading.Barrier(9)
+def work():
+    held = [bytes(1000) for _ in range(100)]
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+together.wait()
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(library.fdopen(1, b"w"))
+library.malloc_info(0, out)
+library.fflush(out)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="another C library than glibc")
+@pytest.mark.parametrize(("setting", "heaps"), [({}, SHARED_HEAPS), ({"MALLOC_ARENA_MAX": "1"}, 1)])
+def test_threads_share_heaps(setting: dict[str, str], heaps: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    told = subprocess.run(
+        [sys.executable, "-c", COUNT_HEAPS],
+        env=environment | setting,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.count("<heap nr=") == heaps
