@@ -209,7 +209,7 @@ def test_days_that_were_put_off_have_no_numbers_of_another_day(settings: Setting
         session.connection.execute(
             "CREATE SCHEMA shop; CREATE VIEW shop.order_lines AS SELECT 1 AS no_such_table"
         )
-    outcomes = list(run(settings, days(20), threads=1).values())
+    outcomes = list(run(settings, days(90), threads=1).values())
     assert {(outcome.status, outcome.failure.stage) for outcome in outcomes if outcome.failure} == {
         (Status.FAILED, "commit")
     }
