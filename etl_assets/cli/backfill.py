@@ -99,7 +99,7 @@ def backfill(
 
     settings = load_settings()
     days = day_range(*default_range(first, last, settings.start_date))
-    # What they import takes them as long as it takes this process.
+    # They import what they need while this process does.
     start_early(settings.staging_processes, settings.staged_dir, selection or [], days)
     from etl_assets.cli.results import print_result
     from etl_assets.cli.terminal import make_console

@@ -126,7 +126,7 @@ def publish(temporary: Path, target: Path, *, replace: bool = False, durable: bo
         if not replace:
             raise FileExistsError(errno.EEXIST, "exists already and is immutable", str(target))
         # A temporary name, so that a crash between the renames leaves something that is cleared away later.
-        old = make_temporary(target.parent, durable=durable)
+        old = make_temporary(target.parent)
         old.rmdir()
         target.rename(old)
         temporary.rename(target)

@@ -1,7 +1,7 @@
 """A Parquet file that is written table by table.
 
 What belongs here: opening it when there is something to write, and letting go of it when it cannot be written. What
-does not: what it holds (`etl_assets.pipeline.staging`).
+does not: what it holds (`etl_assets.pipeline.staging_files`).
 """
 
 from __future__ import annotations

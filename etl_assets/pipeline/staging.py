@@ -7,7 +7,7 @@ and place (`etl_assets.pipeline.staged`), and the rules (`etl_assets.quality`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate, chain
@@ -181,14 +181,13 @@ def fill_staged_together(
         For each what failed, if anything did.
     """
     together = [job for job in jobs if job.is_small] if may_be_together(stream) else []
+    filled: list[StagingJob] = []
     if len(together) > 1:
-        try:
+        # If that fails, whose fault it is shows when each is staged by itself.
+        with suppress(EtlError, OSError):
             _fill_together(stream, together, pseudonymiser)
-        except (EtlError, OSError):
-            together = []  # whose fault it is shows when each is staged by itself
-    else:
-        together = []
-    return [None if job in together else _tried(stream, job, pseudonymiser) for job in jobs]
+            filled = together
+    return [None if job in filled else _tried(stream, job, pseudonymiser) for job in jobs]
 
 
 def _tried(stream: Stream, job: StagingJob, pseudonymiser: Pseudonymiser) -> EtlError | OSError | None:
@@ -207,9 +206,9 @@ def _fill_together(stream: Stream, jobs: Sequence[StagingJob], pseudonymiser: Ps
             files = StagingFiles(job.directory, stream, pseudonymiser)
             closing.callback(files.close)
             filled.append(files)
+            window = stream.extract.window_of(job.day)
             # Days with other fields would see columns that they do not have.
             for chunk in _chunks(job.landed, stream.extract, files.failed_items.append):
-                window = stream.extract.window_of(job.day)
                 alike.setdefault(_field_names(chunk.objects), []).append((files, window, chunk))
         for parts in alike.values():
             _write_together(stream, parts)
@@ -229,16 +228,16 @@ def _field_names(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 def _write_together(stream: Stream, parts: Sequence[tuple[StagingFiles, Window, Chunk]]) -> None:
     contract = compile_contract(stream.contract)
-    ends = list(accumulate(len(chunk.objects) for _, _, chunk in parts))
-    rows = [slice(end - len(chunk.objects), end) for end, (_, _, chunk) in zip(ends, parts, strict=True)]
+    ends = accumulate(len(chunk.objects) for _, _, chunk in parts)
+    days = [
+        (slice(end - len(chunk.objects), end), window)
+        for end, (_, window, chunk) in zip(ends, parts, strict=True)
+    ]
     raw = raw_frame([record for _, _, chunk in parts for record in chunk.objects], contract.raw_fields)
     cleaned = _guarded(stream, lambda: stream.transform(raw), personal=is_personal(stream))
-    windows = [window for _, window, _ in parts]
-    splits = split_days(
-        contract, raw, cleaned, list(zip(rows, windows, strict=True)), window_column=stream.window_column
-    )
-    for (files, _, chunk), own, split in zip(parts, rows, splits, strict=True):
-        files.write_split(chunk, raw.iloc[own], split)
+    splits = split_days(contract, raw, cleaned, days, window_column=stream.window_column)
+    for (files, _, chunk), (rows, _), split in zip(parts, days, splits, strict=True):
+        files.write_split(chunk, raw.iloc[rows], split)
 
 
 def _write_chunk(files: StagingFiles, day: date, chunk: Chunk) -> None:

@@ -18,8 +18,6 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
-import structlog
-
 from etl_assets.failures import EtlError, FailureClass
 from etl_assets.landing.store import LandedPartition
 from etl_assets.pipeline.staging import (
@@ -34,8 +32,6 @@ from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS, forget, start
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.decisions import Decision
-
-log = structlog.get_logger(__name__)
 
 _NOT_HERE = "not here"
 

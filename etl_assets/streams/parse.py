@@ -40,10 +40,14 @@ def _strings(column: pd.Series[Any], *, strip: bool = True) -> pa.Array:
     except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeError):
         spelled = [None if _is_missing(value) else spell(value) for value in column]
         strings = pa.array(spelled, type=pa.string())
-    if isinstance(strings, pa.ChunkedArray):
-        strings = strings.combine_chunks()
+    strings = _in_one_piece(strings)
     trimmed = pc.utf8_trim_whitespace(strings)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed if strip else strings)
+
+
+def _in_one_piece(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Give what pandas may have kept in several pieces as one."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _is_missing(value: object) -> bool:
@@ -128,7 +132,7 @@ def _plain_integers(column: pd.Series[Any]) -> pa.Array | None:
         values = pa.Array.from_pandas(column, type=pa.int64())
     except (OverflowError, pa.ArrowInvalid):
         return None
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return _in_one_piece(values)
 
 
 def _within_64_bits(digits: pa.Array) -> pa.Array:
@@ -250,8 +254,7 @@ def product(left: pd.Series[Any], right: pd.Series[Any], *, places: int) -> pd.S
 
 
 def _as_decimal(values: pa.Array, *, wide: bool) -> pa.Array:
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+    values = _in_one_piece(values)
     if pa.types.is_decimal(values.type):
         return values
     return pc.cast(values, pa.decimal256(19, 0) if wide else pa.decimal128(19, 0))
