@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.measure import Measurement, medians
-from benchmarks.peers.environment import Peers
+from benchmarks.measure import BenchmarkError, Measurement, medians
+from benchmarks.peers.environment import Peers, rows_of_dlt
 from benchmarks.workload import Days, rows_of
 
 TABLE_ROWS = (1_000_000, 10_000_000, 100_000_000)
@@ -67,6 +67,21 @@ def ratio_name(part: str, sizes: Sequence[int]) -> str:
 def loading(name: str, what: str, runs: Sequence[Measurement], compared: str = "") -> Result:
     """Give the result of loads that printed a backfill's JSON."""
     return loading_of(name, what, runs, rows_of(runs[-1]), compared)
+
+
+def beside_dlt(name: str, what: str, load: Result, runs: Sequence[Measurement]) -> Result:
+    """Give the result of loads by dlt, beside ours of the same days.
+
+    Raises:
+        BenchmarkError: If dlt did not load as many rows.
+    """
+    rows = rows_of_dlt(runs[-1])
+    if rows != load.figures["extracted"]:
+        raise BenchmarkError(f"dlt loaded {rows:,} rows of {load.figures['extracted']:,.0f}")
+    share = load.figures["wall_seconds"] / medians(runs)["wall_seconds"]
+    result = loading_of(name, what, runs, {"extracted": rows}, f"etl_assets takes {share:.2f} of dlt's time")
+    result.figures["ours_to_dlt"] = share
+    return result
 
 
 def loading_of(

@@ -37,6 +37,7 @@ SATURDAY = 5
 HOLIDAYS = ((1, 1), (12, 25))
 COMMAND_LINE = ("-m", "etl_assets")
 """Arguments of Python that run the command line."""
+LINES, ORDERS = "shop/order_lines", "shop/orders"
 ROWS = ("extracted", "loaded", "unchanged", "quarantined")
 
 

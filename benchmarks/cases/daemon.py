@@ -21,11 +21,10 @@ import httpx
 
 from benchmarks.bench import Bench, Result, loading
 from benchmarks.measure import BenchmarkError, Measurement
-from benchmarks.workload import COMMAND_LINE, backfill, clean_environment, served, settings_of
+from benchmarks.workload import COMMAND_LINE, LINES, backfill, clean_environment, served, settings_of
 from etl_assets.cli.days import days_between
-from etl_assets.demo.server import SpawnedSource
+from etl_assets.demo.server import SpawnedSource, end_process
 
-LINES = "shop/order_lines"
 LAYERS = ("raw", "staged", "warehouse")
 STARTING_SECONDS, LOADING_SECONDS, STOP_SECONDS = 120.0, 1_200.0, 90.0
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -153,12 +152,7 @@ def _running_ui(
             _wait_for_daemon(process, ask, log)
             yield ask
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_process(process, STOP_SECONDS)
 
 
 def _wait_for_daemon(

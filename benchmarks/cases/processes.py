@@ -10,9 +10,8 @@ from itertools import pairwise
 
 from benchmarks.bench import Bench, Result, loading
 from benchmarks.measure import Measurement, medians
-from benchmarks.workload import backfill, backfill_at_once, served
+from benchmarks.workload import LINES, backfill, backfill_at_once, served
 
-LINES = "shop/order_lines"
 PROCESSES = 4
 LATENCY = 0.05
 ALONE = {"ETL_STAGING_PROCESSES": "0"}

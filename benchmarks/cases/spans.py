@@ -5,15 +5,14 @@ What belongs here: sizes of loads into empty warehouses. What does not: tables t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
-from benchmarks.bench import Bench, Result, loading, loading_of
+from benchmarks.bench import Bench, Result, beside_dlt, loading
 from benchmarks.large_source import spawn_large_source
-from benchmarks.measure import BenchmarkError, Measurement, medians
-from benchmarks.peers.environment import rows_of_dlt
-from benchmarks.workload import backfill, served
+from benchmarks.measure import Measurement, medians
+from benchmarks.workload import LINES, backfill, served
 
-LINES = "shop/order_lines"
 LARGE_DAY = date(2024, 1, 3)
 MONTH, TWELVE = 30, 12
 
@@ -36,14 +35,7 @@ def one_day(bench: Bench) -> list[Result]:
     again.figures["share_of_first_load"] = share
     if not bench.peers:
         return [load, again]
-    rows, share = rows_of_dlt(by_dlt[-1]), load.figures["wall_seconds"] / medians(by_dlt)["wall_seconds"]
-    if rows != load.figures["extracted"]:
-        raise BenchmarkError(f"dlt loaded {rows:,} rows of {load.figures['extracted']:,.0f}")
-    what = "The same day by dlt, without checks"
-    compared = f"etl_assets takes {share:.2f} of dlt's time"
-    peer = loading_of("one_day_dlt", what, by_dlt, {"extracted": rows}, compared)
-    peer.figures["ours_to_dlt"] = share
-    return [load, again, peer]
+    return [load, again, beside_dlt("one_day_dlt", "The same day by dlt, without checks", load, by_dlt)]
 
 
 def month_and_year(bench: Bench) -> list[Result]:
@@ -64,7 +56,7 @@ def month_and_year(bench: Bench) -> list[Result]:
     rows = large.figures["extracted"] / (parts * small.figures["extracted"])
     large.figures.update({"parts": parts, "time_to_parts": growth, "rows_to_parts": rows})
     compared = f"{growth:.2f} times {parts} times {few} days, with {rows:.2f} times their rows"
-    return [small, Result(large.name, large.what, large.figures, large.walls, compared)]
+    return [small, replace(large, compared=compared)]
 
 
 def large_days(bench: Bench) -> list[Result]:

@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.bench import Bench, Result
 from benchmarks.measure import BenchmarkError, Measurement, measure, medians
-from benchmarks.workload import COMMAND_LINE, ROOT, backfill, clean_environment, served, settings_of
+from benchmarks.workload import COMMAND_LINE, LINES, ROOT, backfill, clean_environment, served, settings_of
 
 IMPORTS = ("import dagster", "import etl_assets.definitions")
 STATUS = "status"
@@ -52,7 +52,7 @@ def status_and_ticks(bench: Bench) -> list[Result]:
     with served(days) as source:
         # The year's own case may have been before.
         if not folder.exists():
-            backfill(source, folder, "shop/order_lines", days.first, days.last)
+            backfill(source, folder, LINES, days.first, days.last)
         environment = clean_environment(**settings_of(source, folder, days.first))
         # Named, since the days from then to yesterday are no part of the question.
         span = ["--from", days.first.isoformat(), "--to", days.last.isoformat()]

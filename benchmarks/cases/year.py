@@ -7,17 +7,18 @@ other numbers of days (`spans`), other ways to ask for them (`daemon`, `processe
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from statistics import median
 
 from benchmarks import without_quality
-from benchmarks.bench import Bench, Result, loading, loading_of
+from benchmarks.bench import Bench, Result, beside_dlt, loading, loading_of
 from benchmarks.measure import BenchmarkError, Measurement, medians
-from benchmarks.peers.environment import Peers, rows_of_dlt, rows_of_plain_dagster
-from benchmarks.workload import backfill, open_days, read_all, rows_of, served
+from benchmarks.peers.environment import Peers, rows_of_plain_dagster
+from benchmarks.workload import LINES, ORDERS, backfill, open_days, read_all, served
 from etl_assets.demo.server import SpawnedSource
 
-LINES, ORDERS = "shop/order_lines", "shop/orders"
 STREAMS_WITH_A_PAST = (LINES, ORDERS, "shop/products")
 """`shop/customers` shows only the present, so that no year of it can be had afterwards."""
 
@@ -48,25 +49,13 @@ def year_of_order_lines(bench: Bench) -> list[Result]:
     load.figures["reading_seconds"] = floor
     again = loading("order_lines_again", "The same days again, nothing changed", repeats)
     again.figures["share_of_first_load"] = again.figures["wall_seconds"] / load.figures["wall_seconds"]
-    results = [load, _compared(again, f"{again.figures['share_of_first_load']:.2f} of the first load's time")]
+    compared = f"{again.figures['share_of_first_load']:.2f} of the first load's time"
+    results = [load, replace(again, compared=compared)]
     if bench.peers:
-        results += [_dlt_year(bench, load, by_dlt), _plain_days(bench, load, opened, by_plain_dagster)]
+        what = f"The same {days.count} days by dlt, in one window and without checks"
+        by_peers = beside_dlt("order_lines_dlt", what, load, by_dlt)
+        results += [by_peers, _plain_days(bench, load, opened, by_plain_dagster)]
     return results
-
-
-def _compared(result: Result, compared: str) -> Result:
-    return Result(result.name, result.what, result.figures, result.walls, compared)
-
-
-def _dlt_year(bench: Bench, load: Result, runs: list[Measurement]) -> Result:
-    rows = rows_of_dlt(runs[-1])
-    if rows != load.figures["extracted"]:
-        raise BenchmarkError(f"dlt loaded {rows:,} rows of {load.figures['extracted']:,.0f}")
-    share = load.figures["wall_seconds"] / medians(runs)["wall_seconds"]
-    what = f"The same {bench.days.count} days by dlt, in one window and without checks"
-    result = loading_of("order_lines_dlt", what, runs, {"extracted": rows})
-    result.figures["ours_to_dlt"] = share
-    return _compared(result, f"etl_assets takes {share:.2f} of dlt's time")
 
 
 def _plain_day(bench: Bench, peers: Peers, source: SpawnedSource, day: date) -> Measurement:
@@ -84,9 +73,8 @@ def _plain_days(bench: Bench, load: Result, opened: list[date], runs: list[Measu
     ours = load.figures["wall_seconds"] / bench.days.count
     times = result.figures["wall_seconds"] / ours
     result.figures.update({"our_seconds_per_day": ours, "plain_dagster_to_ours": times})
-    return _compared(
-        result, f"etl_assets takes {ours:.3f} s a day of the {bench.days.count}, {times:,.0f} times less"
-    )
+    compared = f"etl_assets takes {ours:.3f} s a day of the {bench.days.count}, {times:,.0f} times less"
+    return replace(result, compared=compared)
 
 
 def share_of_quality(bench: Bench) -> list[Result]:
@@ -114,28 +102,29 @@ def share_of_quality(bench: Bench) -> list[Result]:
         f"rules and audits take {result.figures['quality_share_of_wall']:.0%} of the time of a load that has them, "
         f"by turns with this one, and {result.figures['quality_share_of_cpu']:.0%} of its CPU"
     )
-    return [_compared(result, compared)]
+    return [replace(result, compared=compared)]
 
 
 def year_of_orders(bench: Bench) -> list[Result]:
     """Load every day of orders, which are merged by key, into an empty warehouse."""
-    days = bench.days
-    with served(days) as source:
-        runs = [
-            backfill(source, bench.scratch / f"orders_{number}", ORDERS, days.first, days.last)
-            for number in range(bench.runs)
-        ]
-    return [loading("orders", f"{days.count} days of orders into an empty warehouse", runs)]
+    runs = _loads(bench, "orders", ORDERS)
+    return [loading("orders", f"{bench.days.count} days of orders into an empty warehouse", runs)]
 
 
 def year_of_the_shop(bench: Bench) -> list[Result]:
     """Load every day of all streams of the shop that have a past, and the mart, by one command."""
+    runs = _loads(bench, "shop", STREAMS_WITH_A_PAST)
+    what = (
+        f"{bench.days.count} days of order lines, orders and product changes, and their mart, by one command"
+    )
+    return [loading("shop", what, runs, "`shop/customers` shows only the present")]
+
+
+def _loads(bench: Bench, name: str, streams: str | Sequence[str]) -> list[Measurement]:
+    """Load every day of streams into empty warehouses."""
     days = bench.days
     with served(days) as source:
-        runs = [
-            backfill(source, bench.scratch / f"shop_{number}", STREAMS_WITH_A_PAST, days.first, days.last)
+        return [
+            backfill(source, bench.scratch / f"{name}_{number}", streams, days.first, days.last)
             for number in range(bench.runs)
         ]
-    what = f"{days.count} days of order lines, orders and product changes, and their mart, by one command"
-    rows = rows_of(runs[-1])
-    return [loading_of("shop", what, runs, rows, "`shop/customers` shows only the present")]

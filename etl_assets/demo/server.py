@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -326,13 +326,23 @@ def _wait_until(done: Callable[[], bool], alive: Callable[[], bool], last_words:
         time.sleep(0.01)
 
 
-def _end(process: subprocess.Popen[str], reader: threading.Thread) -> None:
+def end_process(process: subprocess.Popen[Any], seconds: float) -> None:
+    """Ask a process to end, and kill it if it does not.
+
+    Args:
+        process: The process.
+        seconds: How long it has.
+    """
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _end(process: subprocess.Popen[str], reader: threading.Thread) -> None:
+    end_process(process, STOP_SECONDS)
     reader.join(STOP_SECONDS)
     for stream in (process.stdin, process.stdout):
         if stream is not None:

@@ -25,7 +25,7 @@ import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 
 from etl_assets.demo.faults import Faults
-from etl_assets.demo.server import running_source
+from etl_assets.demo.server import end_process, running_source
 from etl_assets_tests.conftest import NOBODY
 
 DAYS = 12
@@ -154,12 +154,7 @@ def wait_for_ui(url: str, process: subprocess.Popen[str], log: Path) -> None:
 
 def end(process: subprocess.Popen[str]) -> None:
     """End a process that ends its own children."""
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    end_process(process, 30)
 
 
 def command_environment(folder: Path, **variables: str) -> dict[str, str]:
