@@ -1,9 +1,9 @@
 """Dagster's scheduler, which also tells its daemon how often to look for new backfills.
 
-Dagster looks every 30 seconds and has no setting for it, though its loops for sensors and automation take five: who asks
-for a backfill in the UI would wait that long for nothing. The scheduler is what an instance is configured with that each
-daemon has, however it was started and wherever it keeps its events. What belongs here: the interval. What does not: what
-becomes of a backfill.
+Dagster looks every 30 seconds and has no setting for it, though its loops for sensors and automation take five: who
+asks for a backfill in the UI would wait that long for nothing. The scheduler is what an instance is configured with
+that each daemon has, however it was started and wherever it keeps its events. What belongs here: the interval. What
+does not: what becomes of a backfill.
 """
 
 from __future__ import annotations
@@ -51,4 +51,5 @@ class PromptScheduler(DagsterDaemonScheduler):
             default_value=BACKFILL_INTERVAL_SECONDS,
             description="Seconds between two looks of the daemon for new backfills.",
         )
-        return {**super().config_type(), "backfill_interval_seconds": interval}
+        options = super().config_type()  # type: ignore[no-untyped-call]
+        return {**options, "backfill_interval_seconds": interval}
