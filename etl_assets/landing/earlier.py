@@ -7,7 +7,7 @@ What belongs here: finding the landed answer to a request. What does not: decidi
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 
@@ -45,6 +45,7 @@ class EarlierAnswers:
         pages: Pages of an extraction that was cut short.
         resume: Where it stopped.
         elsewhere: A landed version of another partition, for requests that have nothing to do with the day.
+        repeats: Whether all that the landed answers depend on, beside the source, is the same now.
 
     Attributes:
         used: Whether a landed answer was taken.
@@ -57,7 +58,9 @@ class EarlierAnswers:
         resume: str | None = None,
         *,
         elsewhere: LandedPartition | None = None,
+        repeats: bool = False,
     ) -> None:
+        self._landed = landed if repeats else None
         self._by_request = {
             page.request: (version, page)
             for version in (elsewhere, landed)
@@ -77,6 +80,13 @@ class EarlierAnswers:
     def requests(self) -> Collection[str]:
         """See `Earlier`."""
         return self._requests
+
+    def records_of_last(self, requests: Sequence[str]) -> int | None:
+        """See `Earlier`."""
+        if self._landed is None:
+            return None
+        pages = self._landed.manifest.pages
+        return pages[-1].records if [page.request for page in pages] == list(requests) else None
 
     def headers(self, request: str) -> Mapping[str, str]:
         """See `Earlier`."""

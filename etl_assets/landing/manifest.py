@@ -16,6 +16,8 @@ from etl_assets.streams.windows import Window
 
 FORMAT_VERSION = 1
 
+MANIFEST_FILE = "manifest.json"
+
 
 @dataclass(frozen=True, slots=True)
 class PageEntry:
@@ -68,6 +70,7 @@ class Manifest:
         sha256: Digest over the bodies of all pages in order, uncompressed.
         pages: The answers, in order.
         failed_items: Documents that could not be had, in order.
+        request: Names all that had to be the same for the same answers to be asked for; None where that is not known.
     """
 
     stream_id: str
@@ -80,6 +83,7 @@ class Manifest:
     sha256: str
     pages: tuple[PageEntry, ...]
     failed_items: tuple[FailedItem, ...] = ()
+    request: str | None = None
 
     @property
     def records(self) -> int:
@@ -115,6 +119,8 @@ class Manifest:
         }
         if self.failed_items:
             value["failed_items"] = self.failed_items
+        if self.request is not None:
+            value["request"] = self.request
         return to_checked_json(value)
 
     @classmethod
@@ -140,6 +146,7 @@ class Manifest:
                 sha256=_text(value, "sha256"),
                 pages=tuple(PageEntry(**page) for page in value["pages"]),
                 failed_items=tuple(FailedItem.from_json(item) for item in value.get("failed_items", ())),
+                request=value.get("request"),
             )
             totals = (manifest.records, manifest.raw_bytes, manifest.compressed_bytes)
         except (KeyError, TypeError) as error:

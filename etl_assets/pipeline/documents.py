@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl_assets.failures import EtlError, TransformError
-from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.observability.progress import ProgressReporter, SilentReporter
 from etl_assets.outcomes import FailedItem, Harvest
 from etl_assets.pipeline.staged import StagedPartition

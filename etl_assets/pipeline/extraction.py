@@ -13,9 +13,10 @@ from datetime import date, datetime
 
 import structlog
 
-from etl_assets.failures import FailureClass, LandingError, SourceError
+from etl_assets.failures import FailureClass, SourceError
 from etl_assets.landing.earlier import EarlierAnswers, landed_elsewhere
-from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.observability.progress import ProgressReporter
 from etl_assets.pipeline.documents import SILENT, Tally, add_documents
 from etl_assets.sources.base import Reader
@@ -76,7 +77,7 @@ class Extraction:
         ) as writer:
             if isinstance(self.stream.extract, Documents):
                 elsewhere = landed_elsewhere(self.landing, self.stream.id, day)
-                earlier = EarlierAnswers(self._landed(day), elsewhere=elsewhere)
+                earlier = EarlierAnswers(writer.older, elsewhere=elsewhere)
                 add_documents(writer, self.reader, self.stream, earlier, tally, self.progress)
             else:
                 self._read(day, writer)
@@ -86,7 +87,7 @@ class Extraction:
 
     def _read(self, day: date, writer: LandingWriter) -> None:
         before = len(writer.pages)
-        earlier = EarlierAnswers(self._landed(day), writer.pages, writer.resume)
+        earlier = EarlierAnswers(writer.older, writer.pages, writer.resume, repeats=writer.repeats)
         try:
             self._add_pages(day, writer, earlier)
         except SourceError as error:
@@ -101,14 +102,13 @@ class Extraction:
     def _add_pages(self, day: date, writer: LandingWriter, earlier: EarlierAnswers) -> None:
         for page in self.reader.pages(self.stream.extract, day, earlier):
             writer.add(
-                page.body, page.records, request=page.request, headers=page.headers, resume=page.resume
+                page.body,
+                page.records,
+                request=page.request,
+                headers=page.headers,
+                resume=page.resume,
+                unchanged=page.unchanged,
             )
-
-    def _landed(self, day: date) -> LandedPartition | None:
-        try:
-            return self.landing.latest(self.stream.id, day)
-        except LandingError:
-            return None  # a damaged version is what a new extraction is there to heal
 
     def _request(self, day: date) -> str:
         """Name all that must be the same for a cut-short extraction to be gone on with."""

@@ -30,6 +30,7 @@ def ask(
     accept: str | None = None,
     decode: Callable[[bytes], Any] = parse_body,
     maximum_bytes: int | None = None,
+    decode_landed: bool = True,
 ) -> Answer:
     """Give the answer to a request, from landing where it has not changed.
 
@@ -42,6 +43,7 @@ def ask(
         accept: As for `SourceClient.get`.
         decode: As for `SourceClient.get`.
         maximum_bytes: As for `SourceClient.get`.
+        decode_landed: Whether a landed answer that is still right is decoded as well.
 
     Raises:
         SourceError: If there was no good answer.
@@ -57,4 +59,5 @@ def ask(
         log.warning("landed_answer_unusable", source=client.source.name, request=answer.url)
         return client.get(path, parameters, accept=accept, decode=decode, maximum_bytes=maximum_bytes)
     # An answer without a body may leave out the headers that have not changed either.
-    return replace(answer, body=body, json=decode(body), headers={**landed, **answer.headers})
+    decoded = decode(body) if decode_landed else None
+    return replace(answer, body=body, json=decoded, headers={**landed, **answer.headers})

@@ -6,7 +6,7 @@ kind of source.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import TracebackType
@@ -31,6 +31,7 @@ class Page:
         headers: Headers of the answer that are needed to ask for it again only if it has changed.
         resume: Where the next page is, for an extraction that goes on another time; None after the last page, and where
             reading can only start from the beginning.
+        unchanged: Whether the source says that the landed answer to the request is still right; the body is that one.
     """
 
     body: bytes
@@ -39,6 +40,7 @@ class Page:
     request: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     resume: str | None = None
+    unchanged: bool = False
 
 
 class Earlier(Protocol):
@@ -52,6 +54,17 @@ class Earlier(Protocol):
     @property
     def requests(self) -> Collection[str]:
         """`Page.request` of the pages that this extraction has already."""
+        ...
+
+    def records_of_last(self, requests: Sequence[str]) -> int | None:
+        """Give `Page.records` of the last of several landed answers.
+
+        Args:
+            requests: `Page.request` of the pages so far, in order.
+
+        Returns:
+            None unless the answers to exactly these requests were all that was landed, by the same declaration.
+        """
         ...
 
     def headers(self, request: str) -> Mapping[str, str]:
@@ -68,6 +81,10 @@ class FirstTime(Earlier):
 
     resume = None
     requests = ()
+
+    def records_of_last(self, requests: Sequence[str]) -> int | None:
+        """See `Earlier`."""
+        return None
 
     def headers(self, request: str) -> Mapping[str, str]:
         """See `Earlier`."""

@@ -6,7 +6,7 @@ What belongs here: following the paginator, and refusing what would never end. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -61,18 +61,27 @@ def extract_pages(
     parameters: Mapping[str, str] = {**first, **(resumed.parameters or {})}
     total = resumed.total
     seen = set(earlier.requests)
+    unchanged: list[str] | None = []
     most = 0
     for _ in range(len(seen), maximum_pages):
         request = client.key_of(path, parameters)
         _check_new(request, seen, client.source.name)
         landed = earlier.headers(request) if rest.conditional else {}
-        answer = ask(client, path, parameters, landed, partial(earlier.body, request))
+        last = _last_records(rest, earlier, unchanged, request)
+        answer = ask(
+            client, path, parameters, landed, partial(earlier.body, request), decode_landed=last is None
+        )
+        if last is not None and answer.not_modified:
+            yield Page(answer.body, last, answer.url, request, landed, unchanged=True)
+            return
         records, following = _understand(answer, rest, parameters, total, client.source.name)
         if answer.not_modified and following is None and _may_have_grown(rest, records, most):
             answer = client.get(path, parameters)
             records, following = _understand(answer, rest, parameters, total, client.source.name)
         kept = kept_headers(answer.headers, rest.paginator.headers, client.is_secret)
-        yield Page(answer.body, records, answer.url, request, kept, _resume_at(rest, following))
+        resume = _resume_at(rest, following)
+        yield Page(answer.body, records, answer.url, request, kept, resume, answer.not_modified)
+        unchanged = [*unchanged, request] if unchanged is not None and answer.not_modified else None
         most = max(most, records)
         if following is None:
             return
@@ -86,6 +95,22 @@ def extract_pages(
         client.source.name,
         hint="raise the stream's page_size",
     )
+
+
+def _last_records(rest: Rest, earlier: Earlier, unchanged: Sequence[str] | None, request: str) -> int | None:
+    """Give the records of a landed page that is the last one if it has not changed; None where only reading it tells.
+
+    The same declaration finds the same next page in the same answers, unless that stands in a header.
+
+    Args:
+        rest: What is asked for.
+        earlier: What is known of the window.
+        unchanged: Requests so far, if the landed answers to all of them are still right.
+        request: The request for the page.
+    """
+    if unchanged is None or rest.paginator.headers:
+        return None
+    return earlier.records_of_last([*unchanged, request])
 
 
 def ensure_over(source: str, rest: Rest, window: Window, now: datetime) -> None:

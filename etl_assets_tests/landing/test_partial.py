@@ -17,7 +17,8 @@ import pytest
 
 from etl_assets.failures import StorageFullError
 from etl_assets.landing.partial import TAKEN_UP_WITHIN, take_up
-from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.streams.base import Window
 from etl_assets_tests.landing.test_files import run_python
 

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl_assets.failures import ConfigurationError, FailureClass, LandingError
-from etl_assets.landing.store import LandedPartition, Landing, LandingWriter
+from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.outcomes import FailedItem
 from etl_assets.streams.base import Window
 
