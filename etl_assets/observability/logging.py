@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, TextIO
 
@@ -21,7 +21,9 @@ MIRRORED_EVENTS = frozenset(
 """Lines that Dagster's run log gets too. Each costs a write to its event log, so that the steps within a partition are
 left to the console and the run's captured output."""
 
-_mirror: ContextVar[logging.Logger | None] = ContextVar("mirror", default=None)
+Together = Callable[[], AbstractContextManager[object]]
+
+_mirror: ContextVar[tuple[logging.Logger, Together] | None] = ContextVar("mirror", default=None)
 _SILENCED_LIBRARIES = ("httpx", "httpcore", "stamina", "pybreaker", "filelock")
 
 
@@ -64,17 +66,24 @@ def configure_logging(log_format: str, log_level: str, *, stream: TextIO | None 
 
 
 @contextmanager
-def mirror_to_dagster(logger: logging.Logger) -> Iterator[None]:
+def mirror_to_dagster(logger: logging.Logger, together: Together = nullcontext) -> Iterator[None]:
     """Send the main lines of this context to a run's own log as well.
 
     Args:
         logger: Dagster's log manager.
+        together: Gives a block whose lines are written at its end, all at once.
     """
-    token = _mirror.set(logger)
+    token = _mirror.set((logger, together))
     try:
         yield
     finally:
         _mirror.reset(token)
+
+
+def lines_together() -> AbstractContextManager[object]:
+    """Give a block whose lines reach a run's own log at its end, which costs less than one by one."""
+    mirror = _mirror.get()
+    return mirror[1]() if mirror is not None else nullcontext()
 
 
 class _StreamLoggerFactory:
@@ -88,10 +97,10 @@ class _StreamLoggerFactory:
 
 
 def _mirror_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    target = _mirror.get()
-    if target is not None and event.get("event") in MIRRORED_EVENTS:
+    mirror = _mirror.get()
+    if mirror is not None and event.get("event") in MIRRORED_EVENTS:
         fields = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "level"))
-        target.log(logging.getLevelNamesMapping()[event["level"].upper()], f"{event['event']} {fields}")
+        mirror[0].log(logging.getLevelNamesMapping()[event["level"].upper()], f"{event['event']} {fields}")
     return event
 
 

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.observability.logging import mirror_to_dagster
+from etl_assets.orchestration.check_targets import latest_materializations
+from etl_assets.orchestration.event_reports import add_partition_metadata, log_events, stored_together
 from etl_assets.orchestration.failed_items import retry_config, to_retry
 from etl_assets.orchestration.keys import DAILY_TAG, DAILY_TAG_VALUE, Layer, asset_key, source_pool
 from etl_assets.orchestration.outcome_events import (
@@ -84,7 +87,7 @@ def build_stream_assets(stream: Stream, options: StreamAssetOptions) -> dg.Asset
         can_subset=True,
     )
     def load(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-        with mirror_to_dagster(context.log):
+        with mirror_to_dagster(context.log, partial(stored_together, context.instance)):
             yield from _load(context, stream, options.environment)
 
     return load
@@ -132,22 +135,22 @@ def _load(
     wanted = {layer.stage for layer in layers}
     bad = [outcome for outcome in outcomes if not wanted <= set(outcome.completed)]
     if bad:
-        # Imported on use, here and below: the storage behind it takes longer to import than all of our own modules.
-        from etl_assets.orchestration.event_reports import log_events
-
         # What an earlier attempt of this step settled, it has also told of.
         log_events(
             context, [event for outcome in fresh for event in partition_events(stream, layers, outcome)]
         )
         _log_checks(context, stream, fresh)
         raise _failure(stream, bad, len(outcomes))
-    for outcome in outcomes:
-        for layer in layers:
-            context.add_asset_metadata(
-                materialization_metadata(layer, outcome),
-                asset_key=asset_key(layer, stream),
-                partition_key=outcome.partition.isoformat(),
+    add_partition_metadata(
+        context,
+        {
+            (asset_key(layer, stream), outcome.partition.isoformat()): materialization_metadata(
+                layer, outcome
             )
+            for outcome in outcomes
+            for layer in layers
+        },
+    )
     for layer in layers:
         yield dg.Output(None, output_name=asset_key(layer, stream).to_python_identifier())
     _log_checks(context, stream, outcomes)
@@ -170,9 +173,6 @@ def _log_checks(
     outcomes: Sequence[PartitionOutcome],
 ) -> None:
     """Record the checks' results, after the materializations that they are about."""
-    from etl_assets.orchestration.check_targets import latest_materializations
-    from etl_assets.orchestration.event_reports import log_events
-
     selected = set(context.selected_asset_check_keys)
     targets = latest_materializations(
         context.instance,

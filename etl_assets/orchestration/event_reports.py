@@ -10,22 +10,29 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 from dagster._core.events import DagsterEvent
 from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.context.metadata_logging import (
+    AssetMetadataHandle,
+    OutputMetadataAccumulator,
+    OutputMetadataHandle,
+)
 from dagster._core.instance.types import _EventListenerLogHandler
 
-from etl_assets.orchestration.event_log import DEFAULT_EVENT_BATCH_SIZE, BatchingSqliteEventLogStorage
+if TYPE_CHECKING:
+    from etl_assets.orchestration.event_log import BatchingSqliteEventLogStorage
+
+BATCH_SIZE = 500
+"""Most events in one transaction; other processes wait that long with their own events."""
 
 ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 
-def log_events(
-    context: Context, events: Sequence[ReportedEvent], *, batch_size: int = DEFAULT_EVENT_BATCH_SIZE
-) -> None:
+def log_events(context: Context, events: Sequence[ReportedEvent], *, batch_size: int = BATCH_SIZE) -> None:
     """Report events as ``context.log_event`` does for each, but stored in batches where the storage can.
 
     When it returns, all events are stored. When the process is killed meanwhile, whole batches are stored or
@@ -38,23 +45,58 @@ def log_events(
         context: The context of the running op or asset.
         events: Events in the order in which they are to appear; an `AssetCheckEvaluation` may carry
             ``partition``, and should exactly when its check has partitions.
-        batch_size: Most events in one transaction; other processes wait that long with their own events.
+        batch_size: Most events in one transaction.
     """
-    storage = context.instance.event_log_storage
-    step = None
-    if isinstance(storage, BatchingSqliteEventLogStorage) and _is_unheard(context):
+    storage, step = _batching_storage(context.instance), None
+    if storage is not None and _is_unheard(context):
         step = _UnheardStep(context, storage)
     for start in range(0, len(events), batch_size):
-        batch: AbstractContextManager[None] = (
-            storage.collecting() if isinstance(storage, BatchingSqliteEventLogStorage) else nullcontext()
-        )
-        with batch:
+        with stored_together(context.instance):
             for event in events[start : start + batch_size]:
                 if step is not None and isinstance(event, dg.AssetCheckEvaluation):
                     DagsterEvent.asset_check_evaluation(cast("Any", step), event)
                 else:
                     # The annotation leaves out check evaluations, which the method handles all the same
                     context.log_event(cast("dg.AssetMaterialization", event))
+
+
+def stored_together(instance: dg.DagsterInstance) -> AbstractContextManager[None]:
+    """Give a block whose events are stored at its end in one batch, where the storage can.
+
+    Args:
+        instance: Where they are recorded.
+    """
+    storage = _batching_storage(instance)
+    return storage.collecting() if storage is not None else nullcontext()
+
+
+def add_partition_metadata(
+    context: dg.AssetExecutionContext, found: Mapping[tuple[dg.AssetKey, str], Mapping[str, Any]]
+) -> None:
+    """Attach metadata to the materializations of many partitions.
+
+    It comes to what ``context.add_asset_metadata`` does for each of them, which copies and checks all that was attached
+    before, so that it takes the square of their number.
+
+    Args:
+        context: The context of the running asset.
+        found: Metadata by asset and partition of this run; none of them has any yet.
+    """
+    step = context.get_step_execution_context()
+    handles: dict[OutputMetadataHandle | AssetMetadataHandle, Mapping[str, Any]] = {
+        AssetMetadataHandle(asset_key=key, partition_key=partition): metadata
+        for (key, partition), metadata in found.items()
+    }
+    before = step._metadata_accumulator.per_output_metadata
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**before, **handles})
+
+
+def _batching_storage(instance: dg.DagsterInstance) -> BatchingSqliteEventLogStorage | None:
+    # Imported on use: what is behind it takes longer to import than all of our own modules.
+    from etl_assets.orchestration.event_log import BatchingSqliteEventLogStorage
+
+    storage = instance.event_log_storage
+    return storage if isinstance(storage, BatchingSqliteEventLogStorage) else None
 
 
 def _is_unheard(context: Context) -> bool:

@@ -8,12 +8,14 @@ here: that job. What does not: the account of the rows (`etl_assets.warehouse.qu
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.observability.logging import mirror_to_dagster
 from etl_assets.orchestration.assets import partition_events
+from etl_assets.orchestration.event_reports import log_events, stored_together
 from etl_assets.orchestration.keys import REPLAY_QUARANTINE_JOB, Layer
 from etl_assets.outcomes import PartitionOutcome
 from etl_assets.pipeline.environment import Environment
@@ -53,7 +55,7 @@ def replay_quarantine_job(catalogue: StreamCatalogue, environment: Environment) 
         description="Loads the days of pending rows again from landing, by the present contract and transform.",
     )
     def replay_pending_rows(context: dg.OpExecutionContext) -> None:
-        with mirror_to_dagster(context.log):
+        with mirror_to_dagster(context.log, partial(stored_together, context.instance)):
             _replay(context, catalogue, environment)
 
     @dg.job(
@@ -67,9 +69,6 @@ def replay_quarantine_job(catalogue: StreamCatalogue, environment: Environment) 
 
 
 def _replay(context: dg.OpExecutionContext, catalogue: StreamCatalogue, environment: Environment) -> None:
-    # Imported on use, as in `assets`.
-    from etl_assets.orchestration.event_reports import log_events
-
     resources: Any = context.resources
     environment = replace(environment, warehouse=resources.warehouse.open())
     choice = _choice(context.op_config, catalogue)

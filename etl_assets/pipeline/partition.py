@@ -23,6 +23,7 @@ from etl_assets.failures import (
     LandingError,
 )
 from etl_assets.landing.store import LandedPartition, utc_now
+from etl_assets.observability.logging import lines_together
 from etl_assets.observability.progress import ProgressReporter
 from etl_assets.outcomes import CheckResult, FailureRecord, PartitionOutcome, Status
 from etl_assets.pipeline.documents import (
@@ -156,7 +157,8 @@ class PartitionPipeline:
         results = self._commit(ready, open_session) if ready else {}
         for prepared in group:
             prepared.release()
-        return [self._outcome(prepared, results.get(prepared.day)) for prepared in group]
+        with lines_together():
+            return [self._outcome(prepared, results.get(prepared.day)) for prepared in group]
 
     def _commit(
         self, ready: Sequence[Prepared], open_session: Callable[[], Session]

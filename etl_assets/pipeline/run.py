@@ -29,7 +29,7 @@ from etl_assets.warehouse.session import Session
 
 log = structlog.get_logger(__name__)
 
-LOOK_AHEAD = 2
+LOOK_AHEAD = 8
 """Partitions prepared or waiting to be committed, per thread: bounds memory and keeps the threads busy."""
 
 SESSION_SECONDS = 2.0
@@ -52,6 +52,9 @@ GROUP_PARTITIONS = 32
 
 GROUP_ROWS = 100_000
 """Rows of a group, at most, unless one partition alone has more: what is not yet committed takes memory."""
+
+SECONDS_BETWEEN_LOOKS = 0.1
+"""How often to see whether somebody waits for the warehouse, which takes a lock of the file system."""
 
 GROUP_SECONDS = 0.5
 """How long a prepared partition waits for others to be committed with."""
@@ -126,6 +129,7 @@ class _SharedSession:
     purpose: str
     opened_at: float = 0.0
     used_at: float = 0.0
+    looked_at: float = 0.0
     _stack: ExitStack | None = None
     _session: Session | None = None
 
@@ -146,8 +150,14 @@ class _SharedSession:
         seconds, idle = time.monotonic() - self.opened_at, time.monotonic() - self.used_at
         # Closing writes all that was committed into the file, which costs as much as several commits.
         at_once = seconds > LONGEST_SESSION_SECONDS or idle > LONGEST_IDLE_SECONDS
-        if at_once or ((seconds > SESSION_SECONDS or idle > IDLE_SECONDS) and self.warehouse.is_wanted()):
+        if at_once or ((seconds > SESSION_SECONDS or idle > IDLE_SECONDS) and self._is_wanted()):
             self.close()
+
+    def _is_wanted(self) -> bool:
+        if time.monotonic() < self.looked_at + SECONDS_BETWEEN_LOOKS:
+            return False
+        self.looked_at = time.monotonic()
+        return self.warehouse.is_wanted()
 
     def close(self) -> None:
         stack, self._stack, self._session = self._stack, None, None

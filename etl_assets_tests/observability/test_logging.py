@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,7 +15,12 @@ import pytest
 import structlog
 
 from etl_assets.demo.server import RunningSource, running_source
-from etl_assets.observability.logging import MIRRORED_EVENTS, configure_logging, mirror_to_dagster
+from etl_assets.observability.logging import (
+    MIRRORED_EVENTS,
+    configure_logging,
+    lines_together,
+    mirror_to_dagster,
+)
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.environment import Environment
 from etl_assets.pipeline.partition import PartitionPipeline
@@ -225,3 +230,23 @@ def test_mirrored_events_are_those_that_are_told(
     told = [message.split()[0] for _, message in kept.lines]
     assert sorted(told) == ["partition_done", "partition_failed", "partition_withheld"]
     assert set(told) <= MIRRORED_EVENTS
+
+
+def test_lines_of_a_block_reach_the_run_log_together(run_log: tuple[logging.Logger, Kept]) -> None:
+    logger, kept = run_log
+    told: list[int] = []
+
+    @contextmanager
+    def together() -> Iterator[None]:
+        told.append(len(kept.lines))
+        yield
+        told.append(len(kept.lines))
+
+    configure_logging("json", "CRITICAL", stream=io.StringIO())
+    log = structlog.get_logger("test")
+    with lines_together():
+        log.info("partition_done")
+    with mirror_to_dagster(logger, together), lines_together():
+        log.info("partition_done")
+        log.info("partition_done")
+    assert told == [0, 2]

@@ -43,7 +43,7 @@ from etl_assets.orchestration.event_log import (
     BatchingSqliteEventLogStorage,
     enable_event_batches,
 )
-from etl_assets.orchestration.event_reports import log_events
+from etl_assets.orchestration.event_reports import add_partition_metadata, log_events
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS
 
 RAW, STAGED, NOTES = dg.AssetKey(["raw", "shop"]), dg.AssetKey(["staged", "shop"]), dg.AssetKey(["notes"])
@@ -181,7 +181,11 @@ def answers(instance: dg.DagsterInstance) -> dict[str, Any]:
     first_run_check_storage_id = log.get_asset_check_execution_history(CONTRACT, limit=100)[-1].id
     return {
         "records": [log.get_event_records(EventRecordsFilter(kind)) for kind in asset_kinds],
-        "evaluations": log.get_event_records(EventRecordsFilter(DagsterEventType.ASSET_CHECK_EVALUATION)),
+        # Dagster gives runs in the order of when they were updated, which depends on how long that took.
+        "evaluations": sorted(
+            log.get_event_records(EventRecordsFilter(DagsterEventType.ASSET_CHECK_EVALUATION)),
+            key=lambda record: record.timestamp,
+        ),
         "runs": [log.get_records_for_run(run_id) for run_id in [*RUNS, ""]],
         "page": log.get_records_for_run(RUNS[0], log.get_records_for_run(RUNS[0], limit=10).cursor, limit=7),
         "stats": [log.get_stats_for_run(run_id) for run_id in RUNS],
@@ -614,3 +618,35 @@ class TestBatchSize:
             assert type(instance.event_log_storage) is BatchingSqliteEventLogStorage
             instance.event_log_storage.store_event(materialized(RUNS[0], RAW, DAYS[0], 1))
         assert (shards(tmp_path) / f"{RUNS[0]}.db").exists()
+
+
+@pytest.mark.parametrize("config", [BATCHING_CONFIG, DEFAULT_CONFIG], ids=["batching", "default"])
+def test_metadata_attached_at_once_is_that_attached_one_by_one(tmp_path: Path, config: str) -> None:
+    days = list(PARTITIONS.get_partition_keys())[:5]
+
+    def numbers(day: str) -> dict[str, Any]:
+        return {"rows": dg.IntMetadataValue(int(day[-2:])), "day": dg.TextMetadataValue(day)}
+
+    def asset(at_once: bool) -> dg.AssetsDefinition:
+        @dg.asset(key=RAW, partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run())
+        def load(context: dg.AssetExecutionContext) -> None:
+            if at_once:
+                add_partition_metadata(context, {(RAW, day): numbers(day) for day in days})
+            else:
+                for day in days:
+                    context.add_asset_metadata(numbers(day), asset_key=RAW, partition_key=day)
+
+        return load
+
+    told = []
+    for at_once in (False, True):
+        with open_instance(tmp_path / str(at_once), config) as instance:
+            tags = {
+                "dagster/asset_partition_range_start": days[0],
+                "dagster/asset_partition_range_end": days[-1],
+            }
+            assert dg.materialize([asset(at_once)], instance=instance, tags=tags).success
+            records = instance.fetch_materializations(RAW, limit=100).records
+            told.append({r.partition_key: r.asset_materialization.metadata for r in records})  # type: ignore[union-attr]
+    assert told[0] == told[1]
+    assert {day: told[1][day] for day in days} == {day: numbers(day) for day in days}

@@ -66,6 +66,7 @@ class ScriptedServer:
         self.asked: list[Asked] = []
         self.url = ""
         self.most_at_once = 0
+        self.connections = 0
         self._at_once = 0
         self._lock = threading.Lock()
         self.ended = threading.Event()
@@ -109,6 +110,10 @@ def scripted_server(script: Script, *, tls: ssl.SSLContext | None = None) -> Ite
         protocol_version = "HTTP/1.1"
         # Headers and body are sent apart; without this the body waits 40 ms for the headers' acknowledgement.
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            state.connections += 1
+            super().setup()
 
         def do_GET(self) -> None:
             self._reply({}, "")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.landing.earlier import EarlierAnswers
@@ -85,7 +87,9 @@ class Shop:
         has_more = page + 1 < len(self.pages)
         rows: Any = self.pages[page]
         body = json.dumps(
-            rows if self._by_link else {"data": rows, "next_cursor": str(page + 1) if has_more else None}
+            rows
+            if self._by_link
+            else {"data": rows, "next_cursor": str(page + 1) if has_more else None, "none": None}
         )
         tag = f'W/"{hashlib.sha256(body.encode()).hexdigest()}"'
         headers = {"ETag": tag}
@@ -105,10 +109,16 @@ def shop_of(script: Script) -> Iterator[tuple[ScriptedServer, SourceClient]]:
 
 def land(landing: Landing, client: SourceClient, rest: Rest) -> LandedPartition:
     """Extract and land the day, with what is known of it."""
-    earlier = EarlierAnswers(landing.latest("shop/rows", DAY))
-    with landing.writer("shop/rows", DAY, run_id="run", window=WINDOW) as writer:
+    with landing.writer("shop/rows", DAY, run_id="run", window=WINDOW, request=repr(rest)) as writer:
+        earlier = EarlierAnswers(writer.older, repeats=writer.repeats)
         for page in extract_pages(client, rest, WINDOW, earlier):
-            writer.add(page.body, page.records, request=page.request, headers=page.headers)
+            writer.add(
+                page.body,
+                page.records,
+                request=page.request,
+                headers=page.headers,
+                unchanged=page.unchanged,
+            )
         return writer.finish()
 
 
@@ -176,6 +186,46 @@ def test_a_last_page_that_is_full_is_looked_at_again_where_a_header_tells_of_the
         assert [page.records for page in second.manifest.pages] == [2, 2, 1]
         assert land(landing, client, rest) == second
         assert client.statistics.read().not_modified == 2 + 3
+
+
+@pytest.mark.parametrize("rest", [BY_CURSOR, BY_LINK], ids=["cursor", "link"])
+def test_an_unchanged_day_writes_nothing_and_keeps_its_connection(tmp_path: Path, rest: Rest) -> None:
+    landing = Landing(tmp_path)
+    with shop_of(Shop(by_link=rest is BY_LINK)) as (server, client):
+        first = land(landing, client, rest)
+        home = first.path.parent
+        before = home.stat().st_mtime_ns
+        for _ in range(3):
+            assert land(landing, client, rest) == first
+        assert home.stat().st_mtime_ns == before, "not even a temporary folder came and went"
+        assert server.connections == 1
+
+
+@given(
+    st.lists(
+        st.lists(st.lists(st.integers(0, 9), max_size=3), min_size=1, max_size=4), min_size=2, max_size=4
+    )
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_changes_the_newest_version_is_what_the_source_has(
+    tmp_path_factory: pytest.TempPathFactory, states: list[list[list[int]]]
+) -> None:
+    shop, landing = Shop(by_link=False), Landing(tmp_path_factory.mktemp("landing"))
+    with shop_of(shop) as (_, client):
+        for pages in states:
+            shop.pages = pages
+            landed = land(landing, client, BY_CURSOR)
+            assert list(landed.pages()) == [page.body for page in extract_pages(client, BY_CURSOR, WINDOW)]
+            assert landed == landing.latest("shop/rows", DAY)
+
+
+def test_another_declaration_reads_unchanged_answers_anew(tmp_path: Path) -> None:
+    landing, blind = Landing(tmp_path), replace(BY_CURSOR, paginator=Cursor(field="none"))
+    with shop_of(Shop(by_link=False)) as (_, client):
+        assert [page.records for page in land(landing, client, blind).manifest.pages] == [2]
+        mended = land(landing, client, BY_CURSOR)
+        assert client.statistics.read().not_modified == 1
+    assert [page.records for page in mended.manifest.pages] == [2, 1]
 
 
 def test_a_damaged_landed_answer_is_transferred_again(tmp_path: Path) -> None:
