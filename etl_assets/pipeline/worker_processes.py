@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from datetime import date
 from functools import cache
 from multiprocessing.connection import wait
@@ -29,9 +30,16 @@ def started(processes: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PRELOADED])
     workers = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
-    for _ in range(processes):
-        workers.submit(os.getpid)
+    # Starting the first returns when the fork server has imported all that it is to preload.
+    threading.Thread(target=_start, args=(workers, processes), daemon=True, name="start workers").start()
     return workers
+
+
+def _start(workers: ProcessPoolExecutor, processes: int) -> None:
+    # Whoever asks them for something is told why they could not be started, or that it is too late.
+    with suppress(OSError, RuntimeError):
+        for _ in range(processes):
+            workers.submit(os.getpid)
 
 
 def start_early(processes: int, staged: Path, streams: Sequence[str], days: Sequence[date]) -> None:

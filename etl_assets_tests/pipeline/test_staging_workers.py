@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pandas as pd
 import pytest
@@ -90,6 +91,22 @@ def test_stream_that_no_other_process_can_import_is_staged_here(tmp_path: Path) 
 @pytest.mark.parametrize(("processes", "partitions"), [(0, MANY), (1, MANY - 1)])
 def test_no_worker_where_it_does_not_pay(processes: int, partitions: int) -> None:
     assert workers.staging_workers(processes, ORDER_LINES, partitions) is fill_staged
+
+
+def test_whoever_starts_workers_does_not_wait_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, begun = Event(), Event()
+
+    def submit(*arguments: object) -> None:
+        begun.set()
+        assert ready.wait(60)
+
+    monkeypatch.setattr(worker_processes.ProcessPoolExecutor, "submit", submit)
+    try:
+        # Past the cache: other tests go on with the workers that it knows.
+        started.__wrapped__(1)
+        assert begun.wait(60)
+    finally:
+        ready.set()
 
 
 def test_workers_are_started_early_where_many_days_have_not_been_staged(
