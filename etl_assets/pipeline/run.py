@@ -29,8 +29,8 @@ from etl_assets.warehouse.session import Session
 
 log = structlog.get_logger(__name__)
 
-LOOK_AHEAD = 8
-"""Partitions prepared or waiting to be committed, per thread: bounds memory and keeps the threads busy."""
+LOOK_AHEAD = 2
+"""Partitions that are begun, per thread, but as many as a group at least: the threads go on while one is committed."""
 
 SESSION_SECONDS = 2.0
 """How long commits in a row may keep the warehouse before another process gets its turn."""
@@ -262,9 +262,10 @@ def _settle_all(
     running: set[Future[Prepared]] = set()
     group = _Group(in_order=any(audit.compares_with_earlier_days for audit in pipeline.stream.audits))
     pool = ThreadPoolExecutor(width, thread_name_prefix=pipeline.stream.name)
+    most = max(width * LOOK_AHEAD, GROUP_PARTITIONS)
     try:
         while waiting or running or group.waiting:
-            while waiting and len(running) < width * LOOK_AHEAD and stop.outcome is None:
+            while waiting and len(running) < most and stop.outcome is None:
                 if len(group.held) >= HELD_PARTITIONS:
                     break
                 group.begin(waiting[0])

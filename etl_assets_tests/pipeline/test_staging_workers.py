@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -100,7 +101,7 @@ def test_whoever_starts_workers_does_not_wait_for_them(monkeypatch: pytest.Monke
         begun.set()
         assert ready.wait(60)
 
-    monkeypatch.setattr(worker_processes.ProcessPoolExecutor, "submit", submit)
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
     try:
         # Past the cache: other tests go on with the workers that it knows.
         started.__wrapped__(1)
