@@ -23,7 +23,7 @@ from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.recovery import recover
-from etl_assets.pipeline.staging_workers import Delegated, staging_workers
+from etl_assets.pipeline.staging_workers import Together, staging_workers
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 
@@ -222,8 +222,8 @@ def run_partitions(
         processes = pipeline.environment.settings.staging_processes
         unstaged = pipeline.count_unstaged(waiting)
         pipeline = replace(pipeline, fill_staged=staging_workers(processes, pipeline.stream, unstaged))
-        if isinstance(pipeline.fill_staged, Delegated):
-            # Partitions that wait for a worker cost nothing, and are staged together.
+        if isinstance(pipeline.fill_staged, Together):
+            # Partitions that wait to be staged cost nothing, and are staged together.
             width = max(threads, pipeline.fill_staged.most)
             pipeline = replace(pipeline, extracting=BoundedSemaphore(threads))
     stages = [stage for stage in Stage if stage in pipeline.stages]

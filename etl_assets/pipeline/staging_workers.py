@@ -1,9 +1,9 @@
-"""Staging in processes of their own, beside the one that extracts and commits.
+"""Staging several days at a time, in processes of their own beside the one that extracts and commits, or in that one.
 
 Python runs one thread at a time, and staging is mostly Python: in a process of its own it costs the others nothing. A
 worker gets the names of files and writes files; where they belong, and whether they are taken, is decided by whoever
-asked. What belongs here: what the workers are asked to do, and when that pays. What does not: what staging does
-(`etl_assets.pipeline.staging`), and their life (`etl_assets.pipeline.worker_processes`).
+asked. What belongs here: who stages which days, and when workers pay. What does not: what staging does
+(`etl_assets.pipeline.staging`), and the workers' life (`etl_assets.pipeline.worker_processes`).
 """
 
 from __future__ import annotations
@@ -42,35 +42,37 @@ TOGETHER = 16
 
 
 def staging_workers(processes: int, stream: Stream, partitions: int) -> FillStaged:
-    """Give what stages the partitions of a run: workers if they pay, and else the caller itself.
+    """Give what stages the partitions of a run: workers if they pay, and else this process.
 
     Args:
         processes: Workers that may run at once; 0 for none.
-        stream: The stream. One that another process cannot import (made by a test, say) is staged by the caller.
+        stream: The stream. One that another process cannot import (made by a test, say) is staged by this one.
         partitions: How many there are to stage.
     """
-    if processes < 1 or partitions < LEAST_PARTITIONS:
-        return fill_staged
-    try:
-        pickled = pickle.dumps(stream)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return fill_staged
-    return Delegated(processes, stream, pickled)
+    if processes >= 1 and partitions >= LEAST_PARTITIONS:
+        try:
+            return Delegated(processes, stream, pickle.dumps(stream))
+        except (pickle.PicklingError, AttributeError, TypeError):
+            pass
+    return Together(stream) if may_be_together(stream) and partitions > 1 else fill_staged
 
 
-class Delegated:
-    """Fills staged partitions of one stream by the workers.
+class Together:
+    """Fills staged partitions of one stream in this process, small days several at a time.
 
-    Each caller waits for its own partition. What callers ask for while all workers are busy is given to the next one
-    that is free, small days several at a time.
+    Each caller waits for its own partition. What callers ask for while as many are busy as may be at once is done by
+    the next one that is free.
+
+    Args:
+        stream: The stream.
+        at_once: How many may be busy.
     """
 
-    def __init__(self, processes: int, stream: Stream, pickled: bytes) -> None:
-        self._processes = processes
-        self._pickled = pickled
-        self._workers = started(processes)
+    def __init__(self, stream: Stream, at_once: int = 1) -> None:
+        self._stream = stream
+        self._at_once = at_once
         self.most = TOGETHER if may_be_together(stream) else 1
-        """Partitions that one worker stages together, at most."""
+        """Partitions that are staged together, at most."""
         self._state = threading.Condition()
         self._waiting: deque[_Asked] = deque()
         self._busy = 0
@@ -103,10 +105,14 @@ class Delegated:
         if asked.answer == _NOT_HERE:
             fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
 
+    def _fill(self, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> Sequence[Answer]:
+        """Fill several partitions; gives for each None if that is done, or why not."""
+        return fill_staged_together(self._stream, jobs, pseudonymiser)
+
     def _take(self, asked: _Asked) -> list[_Asked]:
-        """Wait for something to do: give what the next worker is to do, or nothing once one's own is done."""
+        """Wait for something to do: give what is to be done next, or nothing once one's own is done."""
         with self._state:
-            while not asked.is_done and (self._busy >= self._processes or not self._waiting):
+            while not asked.is_done and (self._busy >= self._at_once or not self._waiting):
                 self._state.wait()
             if asked.is_done:
                 return []
@@ -123,17 +129,37 @@ class Delegated:
     def _work(self, batch: Sequence[_Asked], pseudonymiser: Pseudonymiser) -> None:
         answers: Sequence[Answer]
         try:
-            jobs = [asked.job for asked in batch]
-            answers = self._workers.submit(_fill, self._pickled, jobs, pseudonymiser).result()
+            answers = self._fill([asked.job for asked in batch], pseudonymiser)
         except Exception as error:
-            if isinstance(error, BrokenProcessPool):
-                forget()
             answers = [error] * len(batch)
         with self._state:
             self._busy -= 1
             for asked, answer in zip(batch, answers, strict=True):
                 asked.answer, asked.is_done = answer, True
             self._state.notify_all()
+
+
+class Delegated(Together):
+    """Fills staged partitions of one stream by the workers.
+
+    Args:
+        processes: Workers that may run at once.
+        stream: The stream.
+        pickled: The stream, for the workers.
+    """
+
+    def __init__(self, processes: int, stream: Stream, pickled: bytes) -> None:
+        super().__init__(stream, at_once=processes)
+        self._pickled = pickled
+        self._workers = started(processes)
+
+    def _fill(self, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> Sequence[Answer]:
+        """See `Together`."""
+        try:
+            return self._workers.submit(_fill, self._pickled, jobs, pseudonymiser).result()
+        except BrokenProcessPool:
+            forget()
+            raise
 
 
 @dataclass(slots=True, eq=False)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from etl_assets.failures import LandingError, TransformError
 from etl_assets.landing.store import PAGES_FILE, LandedPartition
 from etl_assets.pipeline.staging import CHUNK_ROWS, StagingJob, fill_staged, fill_staged_together
-from etl_assets.pipeline.staging_workers import Delegated, staging_workers
+from etl_assets.pipeline.staging_workers import Delegated, Together, staging_workers
 from etl_assets.pipeline.worker_processes import LEAST_PARTITIONS
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
@@ -154,9 +154,12 @@ def test_large_days_are_staged_alone(tmp_path: Path) -> None:
     assert not job(tmp_path, replace(large, manifest=manifest)).is_small
 
 
-def test_what_many_ask_of_the_workers_at_once_comes_back_to_each(tmp_path: Path) -> None:
-    delegated = staging_workers(1, LINES, LEAST_PARTITIONS)
-    assert isinstance(delegated, Delegated)
+@pytest.mark.parametrize(("processes", "kind"), [(0, Together), (1, Delegated)])
+def test_what_many_ask_for_at_once_comes_back_to_each(
+    tmp_path: Path, processes: int, kind: type[Together]
+) -> None:
+    fill = staging_workers(processes, LINES, LEAST_PARTITIONS)
+    assert type(fill) is kind
     days = [[line(f"{number}-{row}") for row in range(number)] for number in range(12)]
     landed = landed_days(tmp_path, days)
     broken = landed[7]
@@ -165,7 +168,7 @@ def test_what_many_ask_of_the_workers_at_once_comes_back_to_each(tmp_path: Path)
 
     def ask(asked: StagingJob) -> date | None:
         try:
-            delegated(asked.directory, LINES, asked.day, asked.landed, pseudonymiser_of(LINES))
+            fill(asked.directory, LINES, asked.day, asked.landed, pseudonymiser_of(LINES))
         except LandingError:
             return asked.day
         return None

@@ -91,7 +91,11 @@ def test_stream_that_no_other_process_can_import_is_staged_here(tmp_path: Path) 
 
 @pytest.mark.parametrize(("processes", "partitions"), [(0, MANY), (1, MANY - 1)])
 def test_no_worker_where_it_does_not_pay(processes: int, partitions: int) -> None:
-    assert workers.staging_workers(processes, ORDER_LINES, partitions) is fill_staged
+    assert type(workers.staging_workers(processes, ORDER_LINES, partitions)) is workers.Together
+    assert (
+        workers.staging_workers(processes, replace(ORDER_LINES, row_by_row=False), partitions) is fill_staged
+    )
+    assert workers.staging_workers(processes, ORDER_LINES, 1) is fill_staged
 
 
 def test_whoever_starts_workers_does_not_wait_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
