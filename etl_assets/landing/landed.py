@@ -107,6 +107,13 @@ class LandedPartition:
         except (OSError, DamagedPageError) as error:
             raise self._damaged() from error
 
+    def has_its_length(self) -> bool:
+        """Whether the pages file is as long as it was written."""
+        try:
+            return (self.path / PAGES_FILE).stat().st_size == self.manifest.compressed_bytes
+        except OSError:
+            return False
+
     def is_intact(self) -> bool:
         """Whether all bodies can be read back as they came."""
         try:

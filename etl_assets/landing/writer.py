@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -148,7 +149,7 @@ class LandingWriter:
             LandingError: If it cannot be written, or what has not changed cannot be read any more.
         """
         if unchanged and (entry := self._next_kept(request)) is not None:
-            self._pages.append(entry)
+            self._pages.append(replace(entry, headers=dict(headers or {})))
             return
         file = self._opened()
         compressed = self._codec.compress(body, asbytes=True)
@@ -316,8 +317,9 @@ class LandingWriter:
         if self._failed_items or older.manifest.failed_items:
             return None  # each attempt at an item counts
         if self._file is None:
-            # Each page was read when it was kept, and there is none that was not.
-            return older if self._pages and len(self._pages) == len(older.manifest.pages) else None
+            # Each page was read when it was kept.
+            is_whole = len(self._pages) == len(older.manifest.pages) and older.has_its_length()
+            return older if self._pages and is_whole else None
         if older.sha256 != self._digest.hexdigest():
             return None
         if _contents(older.manifest.pages) != _contents(self._pages) or not older.is_intact():

@@ -93,8 +93,8 @@ class AnswerReader:
         headers = dict(response.headers)
         status = response.status_code
         if conditional and status == httpx.codes.NOT_MODIFIED:
-            # Read to its end, where nothing should come: else the connection could not be used again.
-            self._body(response, path, MAXIMUM_ERROR_BODY_BYTES, deadline)
+            # Its end is all there is to read; left unread, the connection could not be used again.
+            response.read()
             return Answer(b"", None, headers, "", status, 1)
         if status != httpx.codes.OK:
             code = self._error_code(response, path, deadline)

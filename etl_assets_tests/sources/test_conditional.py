@@ -169,7 +169,9 @@ def test_a_page_that_was_added_is_found_behind_unchanged_ones(tmp_path: Path) ->
         land(landing, client, BY_LINK)
         shop.pages.append([4])
         third = land(landing, client, BY_LINK)
-    assert [page.records for page in third.manifest.pages] == [2, 1, 1]
+        assert [page.records for page in third.manifest.pages] == [2, 1, 1]
+        shop.headers_of_304 = False
+        assert land(landing, client, BY_LINK) == third, "the way to the new page is landed with the old ones"
 
 
 @pytest.mark.parametrize("size", [2, 1000])
@@ -240,6 +242,19 @@ def test_a_damaged_landed_answer_is_transferred_again(tmp_path: Path) -> None:
         second = land(landing, client, BY_CURSOR)
     tags = [page.headers["etag"] for page in first.manifest.pages]
     assert sent(server) == [None, None, tags[0], None, tags[1]]
+    assert list(second.pages()) == bodies
+    assert second.version > first.version
+
+
+def test_what_follows_the_landed_answers_is_damage(tmp_path: Path) -> None:
+    landing = Landing(tmp_path)
+    with shop_of(Shop(by_link=False)) as (_, client):
+        first = land(landing, client, BY_CURSOR)
+        bodies = list(first.pages())
+        with (first.path / "pages.zst").open("ab") as file:
+            file.write(b"more")
+        second = land(landing, client, BY_CURSOR)
+        assert client.statistics.read().not_modified == 2
     assert list(second.pages()) == bodies
     assert second.version > first.version
 
