@@ -19,8 +19,6 @@ from etl_assets.landing.landed import LandedPartition
 from etl_assets.landing.manifest import MANIFEST_FILE, Manifest
 from etl_assets.landing.pages import PAGES_FILE
 from etl_assets.landing.versions import is_version
-from etl_assets.landing.writer import LandingWriter
-from etl_assets.streams.windows import Window
 
 __all__ = ["PAGES_FILE", "LandedPartition", "Landing"]
 
@@ -43,27 +41,6 @@ class Landing:
     def __init__(self, root: Path, *, now: Callable[[], datetime] = utc_now) -> None:
         self.root = root
         self.now = now
-
-    def writer(
-        self, stream_id: str, day: date, *, run_id: str, window: Window, request: str | None = None
-    ) -> LandingWriter:
-        """Begin a new version of a partition, or go on with one that was cut short; use it as a context manager.
-
-        Only who has the partition to itself may give a request.
-
-        Args:
-            stream_id: `<source>/<name>`.
-            day: The partition.
-            run_id: The run that extracts it.
-            window: The span of time that the source is asked for.
-            request: Names all that must be the same for an extraction to be gone on with after it was cut short. With
-                none, it is neither taken up nor kept.
-
-        Raises:
-            StorageFullError: If the disk is full.
-            LandingError: If nothing can be written there.
-        """
-        return LandingWriter(self, stream_id, day, run_id=run_id, window=window, request=request)
 
     def latest(self, stream_id: str, day: date) -> LandedPartition | None:
         """Give the newest complete version of a partition; None where nothing has been landed yet.

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from etl_assets.failures import LandingError
 from etl_assets.landing.files import (
@@ -31,13 +31,11 @@ from etl_assets.landing.landed import LandedPartition
 from etl_assets.landing.manifest import MANIFEST_FILE, Manifest, PageEntry
 from etl_assets.landing.pages import PAGES_FILE, codec
 from etl_assets.landing.partial import JOURNAL_FILE, PARTIAL_FOLDER, Journal, discard_partial, take_up
+from etl_assets.landing.store import Landing
 from etl_assets.landing.versions import name_version
 from etl_assets.observability.loggers import LazyLogger
 from etl_assets.outcomes import FailedItem
 from etl_assets.streams.windows import Window
-
-if TYPE_CHECKING:
-    from etl_assets.landing.store import Landing
 
 log = LazyLogger(__name__)
 
@@ -45,10 +43,26 @@ log = LazyLogger(__name__)
 class LandingWriter:
     """Writes one version of a partition. Nothing can be seen of it before `finish`, or after an exception.
 
-    Pages after which the source can be asked to go on outlive the writer, see `etl_assets.landing.partial`.
+    Begins a new version, or goes on with one that was cut short; to be used as a context manager. Pages after which
+    the source can be asked to go on outlive it, see `etl_assets.landing.partial`.
 
     Pages that the source says have not changed are not written again: where all of a version are still right, nothing
     is written at all.
+
+    Only who has the partition to itself may give a request.
+
+    Args:
+        landing: The store.
+        stream_id: `<source>/<name>`.
+        day: The partition.
+        run_id: The run that extracts it.
+        window: The span of time that the source is asked for.
+        request: Names all that must be the same for an extraction to be gone on with after it was cut short, and for
+            landed answers to be those that would come now. With none, one is neither taken up nor kept.
+
+    Raises:
+        StorageFullError: If the disk is full.
+        LandingError: If nothing can be written there.
 
     Attributes:
         older: The newest version so far, for what has not changed since; None where there is none in good order.

@@ -121,7 +121,7 @@ def land_again(
     if not wanted:
         return earlier
     with (
-        landing.writer(stream.id, earlier.day, run_id=run_id, window=earlier.window) as writer,
+        LandingWriter(landing, stream.id, earlier.day, run_id=run_id, window=earlier.window) as writer,
         closing(asking.documents(extract, wanted)) as fresh,
     ):
         for name, part in zip(places, _parts(earlier), strict=True):

@@ -72,8 +72,8 @@ class Extraction:
         window = self.stream.extract.window_of(day)
         # While a day goes on, records may still come before the place where reading stopped.
         request = self._request(day) if self.now() >= window.end else None
-        with self.landing.writer(
-            self.stream.id, day, run_id=self.run_id, window=window, request=request
+        with LandingWriter(
+            self.landing, self.stream.id, day, run_id=self.run_id, window=window, request=request
         ) as writer:
             if isinstance(self.stream.extract, Documents):
                 elsewhere = landed_elsewhere(self.landing, self.stream.id, day)

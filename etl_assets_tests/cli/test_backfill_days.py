@@ -12,6 +12,7 @@ from etl_assets.cli.backfill_days import plan_days
 from etl_assets.cli.days import days_between
 from etl_assets.failures import ConfigurationError
 from etl_assets.landing.store import Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets_tests.pipeline.till import EVENTS, PRESENT
 
 FIRST = date(2025, 3, 1)
@@ -29,7 +30,7 @@ def land(landing: Landing, *numbers: int) -> None:
     """Land days of the stream that shows the present."""
     for number in numbers:
         window = PRESENT.extract.window_of(day(number))
-        with landing.writer(PRESENT.id, day(number), run_id="r", window=window) as writer:
+        with LandingWriter(landing, PRESENT.id, day(number), run_id="r", window=window) as writer:
             writer.finish()
 
 

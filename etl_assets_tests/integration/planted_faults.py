@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from etl_assets.landing.store import Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.outcomes import PartitionOutcome, Status
 from etl_assets.pipeline.documents import records_of
@@ -215,7 +216,9 @@ class RealShop:
         landing = Landing(folder / "landing")
         field = stream.extract.records if isinstance(stream.extract, Rest) else None
         body = orjson.dumps({field: records} if field else records)
-        with landing.writer(stream.id, day, run_id="fault", window=stream.extract.window_of(day)) as writer:
+        with LandingWriter(
+            landing, stream.id, day, run_id="fault", window=stream.extract.window_of(day)
+        ) as writer:
             writer.add(body, len(records))
             landed = writer.finish()
         staged = stage_partition(

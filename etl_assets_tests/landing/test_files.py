@@ -22,6 +22,7 @@ from etl_assets.landing.files import (
     write_json_atomic,
 )
 from etl_assets.landing.store import Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.streams.base import Window
 
 DAY = date(2025, 1, 1)
@@ -81,10 +82,11 @@ WRITE_AND_DIE = """
     from datetime import date
     from pathlib import Path
     from etl_assets.landing.store import Landing
+    from etl_assets.landing.writer import LandingWriter
     from etl_assets.streams.base import Window
 
     day = date(2025, 1, 1)
-    writer = Landing(Path(sys.argv[1])).writer("shop/orders", day, run_id="killed", window=Window.of_day(day))
+    writer = LandingWriter(Landing(Path(sys.argv[1])), "shop/orders", day, run_id="killed", window=Window.of_day(day))
     writer.add(b"[1]" * 100_000, 1)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -97,7 +99,7 @@ def test_a_killed_writer_is_never_seen_and_cleared_away_by_the_next(tmp_path: Pa
     (left_behind,) = os.listdir(home)
     assert left_behind.startswith(".tmp-")
     assert landing.latest("shop/orders", DAY) is None
-    with landing.writer("shop/orders", DAY, run_id="next", window=Window.of_day(DAY)) as writer:
+    with LandingWriter(landing, "shop/orders", DAY, run_id="next", window=Window.of_day(DAY)) as writer:
         landed = writer.finish()
     assert os.listdir(home) == [landed.version]
 
@@ -147,18 +149,19 @@ FILL_THE_DISK = """
     from pathlib import Path
     from etl_assets.failures import StorageFullError
     from etl_assets.landing.store import Landing
+    from etl_assets.landing.writer import LandingWriter
     from etl_assets.streams.base import Window
 
     root, limit = Path(sys.argv[1]), int(sys.argv[2])
     day, window = date(2025, 1, 1), Window.of_day(date(2025, 1, 1))
     landing = Landing(root)
-    with landing.writer("shop/orders", day, run_id="fits", window=window) as writer:
+    with LandingWriter(landing, "shop/orders", day, run_id="fits", window=window) as writer:
         writer.add(b"[1]", 1)
         kept = writer.finish()
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        with landing.writer("shop/orders", day, run_id="full", window=window) as writer:
+        with LandingWriter(landing, "shop/orders", day, run_id="full", window=window) as writer:
             for _ in range(int(sys.argv[3])):
                 writer.add(os.urandom(1000), 1)
             writer.finish()

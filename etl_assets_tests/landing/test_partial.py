@@ -46,7 +46,7 @@ class PowerCutError(Exception):
 
 def begin(landing: Landing, request: str | None = "q") -> LandingWriter:
     """Begin to write, or go on."""
-    return landing.writer(STREAM, DAY, run_id="run", window=WINDOW, request=request)
+    return LandingWriter(landing, STREAM, DAY, run_id="run", window=WINDOW, request=request)
 
 
 def add(writer: LandingWriter, number: int) -> None:

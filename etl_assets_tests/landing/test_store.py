@@ -37,7 +37,7 @@ def land(
     day: date = DAY,
 ) -> LandedPartition:
     """Land one version with as many records per body as it has opening braces."""
-    with landing.writer(STREAM, day, run_id=run_id, window=window) as writer:
+    with LandingWriter(landing, STREAM, day, run_id=run_id, window=window) as writer:
         for body in bodies:
             writer.add(body, body.count(b"{"))
         return writer.finish()
@@ -104,7 +104,7 @@ def test_documents_and_failed_items_are_on_record(tmp_path: Path) -> None:
     item = FailedItem("b", "extract", FailureClass.PERMANENT, "SourceError", "gone", at, 1)
 
     def write(*names: str, failed: FailedItem | None = None) -> LandedPartition:
-        with landing.writer(STREAM, DAY, run_id="run", window=WINDOW) as writer:
+        with LandingWriter(landing, STREAM, DAY, run_id="run", window=WINDOW) as writer:
             for name in names:
                 writer.add(b"{}", 1, identifier=name, format="json")
             if failed is not None:
@@ -186,11 +186,17 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
         raise RuntimeError
 
     landing = Landing(tmp_path)
-    with pytest.raises(RuntimeError), landing.writer(STREAM, DAY, run_id="r", window=WINDOW) as writer:
+    with (
+        pytest.raises(RuntimeError),
+        LandingWriter(landing, STREAM, DAY, run_id="r", window=WINDOW) as writer,
+    ):
         fail(writer)
     assert names(tmp_path) == ["shop", "shop/orders"]
     first = land(landing, BODIES)
-    with pytest.raises(RuntimeError), landing.writer(STREAM, DAY, run_id="r", window=WINDOW) as writer:
+    with (
+        pytest.raises(RuntimeError),
+        LandingWriter(landing, STREAM, DAY, run_id="r", window=WINDOW) as writer,
+    ):
         fail(writer)
     assert landing.latest(STREAM, DAY) == first
     assert len(list(first.path.parent.iterdir())) == 1
@@ -198,7 +204,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_writer_that_is_not_finished_leaves_nothing_behind(tmp_path: Path) -> None:
     landing = Landing(tmp_path)
-    with landing.writer(STREAM, DAY, run_id="r", window=WINDOW) as writer:
+    with LandingWriter(landing, STREAM, DAY, run_id="r", window=WINDOW) as writer:
         writer.add(b"[]", 0)
         assert landing.latest(STREAM, DAY) is None, "nothing is visible before it is finished"
     assert landing.latest(STREAM, DAY) is None
@@ -208,8 +214,8 @@ def test_a_writer_that_is_not_finished_leaves_nothing_behind(tmp_path: Path) -> 
 def test_two_writers_of_one_partition_do_not_disturb_each_other(tmp_path: Path) -> None:
     landing = Landing(tmp_path)
     with (
-        landing.writer(STREAM, DAY, run_id="one", window=WINDOW) as one,
-        landing.writer(STREAM, DAY, run_id="two", window=WINDOW) as two,
+        LandingWriter(landing, STREAM, DAY, run_id="one", window=WINDOW) as one,
+        LandingWriter(landing, STREAM, DAY, run_id="two", window=WINDOW) as two,
     ):
         one.add(b"[1]", 1)
         two.add(b"[2]", 1)
@@ -344,4 +350,4 @@ def test_a_run_id_cannot_lead_elsewhere(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "shop").write_text("a file where a directory should be")
     with pytest.raises(LandingError, match="ETL_DATA_DIR"):
-        Landing(tmp_path).writer(STREAM, DAY, run_id="r", window=WINDOW)
+        LandingWriter(Landing(tmp_path), STREAM, DAY, run_id="r", window=WINDOW)

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.pipeline.staged import StagedPartition, StagedStore
 from etl_assets.pipeline.staging import stage_partition
 from etl_assets.quality.personal import Pseudonymiser
@@ -46,7 +47,7 @@ def land_bodies(
 ) -> LandedPartition:
     """Land answers, each with the number of its records."""
     window = stream.extract.window_of(day)
-    with Landing(folder / "landing").writer(stream.id, day, run_id="run", window=window) as writer:
+    with LandingWriter(Landing(folder / "landing"), stream.id, day, run_id="run", window=window) as writer:
         for body, records in bodies:
             writer.add(body, records)
         return writer.finish()

@@ -15,6 +15,7 @@ import pytest
 from etl_assets.demo.server import RunningSource, running_source
 from etl_assets.failures import SourceError
 from etl_assets.landing.files import make_temporary
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.observability.progress import SilentReporter
 from etl_assets.pipeline.doctor import Finding, Weight, examine, mend
 from etl_assets.pipeline.environment import Environment
@@ -113,7 +114,7 @@ def test_commits_of_a_killed_process_are_told_and_taken_into_the_file(environmen
 def test_a_day_that_was_landed_and_never_loaded_is_noted(environment: Environment) -> None:
     day = date(2025, 3, 20)
     window = LINES.extract.window_of(day)
-    with environment.landing.writer(LINES.id, day, run_id="run", window=window) as writer:
+    with LandingWriter(environment.landing, LINES.id, day, run_id="run", window=window) as writer:
         writer.finish()
     [finding] = found(environment)
     assert (finding.weight, finding.where) == (Weight.NOTE, LINES.id)
@@ -125,8 +126,8 @@ def test_a_cut_short_extraction_is_noted(environment: Environment) -> None:
     day = date(2025, 3, 20)
     with (
         suppress(SourceError),
-        environment.landing.writer(
-            LINES.id, day, run_id="run", window=LINES.extract.window_of(day), request="r"
+        LandingWriter(
+            environment.landing, LINES.id, day, run_id="run", window=LINES.extract.window_of(day), request="r"
         ) as writer,
     ):
         writer.add(b"{}", 1, resume="2")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from etl_assets.failures import FailureClass, SourceError
 from etl_assets.landing.earlier import EarlierAnswers
 from etl_assets.landing.store import LandedPartition, Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.sources.client import SourceClient
 from etl_assets.sources.conditional import MAXIMUM_HEADER_LENGTH, conditions_of, kept_headers
 from etl_assets.sources.rest import extract_pages
@@ -109,7 +110,7 @@ def shop_of(script: Script) -> Iterator[tuple[ScriptedServer, SourceClient]]:
 
 def land(landing: Landing, client: SourceClient, rest: Rest) -> LandedPartition:
     """Extract and land the day, with what is known of it."""
-    with landing.writer("shop/rows", DAY, run_id="run", window=WINDOW, request=repr(rest)) as writer:
+    with LandingWriter(landing, "shop/rows", DAY, run_id="run", window=WINDOW, request=repr(rest)) as writer:
         earlier = EarlierAnswers(writer.older, repeats=writer.repeats)
         for page in extract_pages(client, rest, WINDOW, earlier):
             writer.add(

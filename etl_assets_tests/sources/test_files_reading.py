@@ -223,14 +223,17 @@ import resource, sys
 from datetime import timedelta
 from etl_assets_tests.sources.folders_of_files import DAY, files, open_folder
 from etl_assets.landing.store import Landing
+from etl_assets.landing.writer import LandingWriter
 from etl_assets.sources.decode import decode
 from pathlib import Path
 folder = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 declared = files("day_{day}.csv")
-with open_folder(folder) as reader, Landing(folder / "landing").writer(
-    "finance/fx_rates", DAY, run_id="r", window=declared.window_of(DAY)
-) as writer:
+landing, window = Landing(folder / "landing"), declared.window_of(DAY)
+with (
+    open_folder(folder) as reader,
+    LandingWriter(landing, "finance/fx_rates", DAY, run_id="r", window=window) as writer,
+):
     for page in reader.pages(declared, DAY):
         writer.add(page.body, page.records)
     landed = writer.finish()
