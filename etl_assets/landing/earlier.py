@@ -7,7 +7,7 @@ What belongs here: finding the landed answer to a request. What does not: decidi
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import date
 
@@ -60,7 +60,8 @@ class EarlierAnswers:
         elsewhere: LandedPartition | None = None,
         repeats: bool = False,
     ) -> None:
-        self._landed = landed if repeats else None
+        pages_of_landed = landed.manifest.pages if landed is not None else ()
+        self._last = pages_of_landed[-1] if repeats and pages_of_landed else None
         self._by_request = {
             page.request: (version, page)
             for version in (elsewhere, landed)
@@ -81,12 +82,9 @@ class EarlierAnswers:
         """See `Earlier`."""
         return self._requests
 
-    def records_of_last(self, requests: Sequence[str]) -> int | None:
+    def records_of_last(self, request: str) -> int | None:
         """See `Earlier`."""
-        if self._landed is None:
-            return None
-        pages = self._landed.manifest.pages
-        return pages[-1].records if [page.request for page in pages] == list(requests) else None
+        return self._last.records if self._last is not None and self._last.request == request else None
 
     def headers(self, request: str) -> Mapping[str, str]:
         """See `Earlier`."""

@@ -7,7 +7,7 @@ pages. What does not: asking the source (`etl_assets.sources`) and keeping the a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -19,7 +19,7 @@ from etl_assets.landing.store import LandedPartition, Landing
 from etl_assets.landing.writer import LandingWriter
 from etl_assets.observability.progress import ProgressReporter
 from etl_assets.pipeline.documents import SILENT, Tally, add_documents
-from etl_assets.sources.base import Reader
+from etl_assets.sources.base import Page, Reader
 from etl_assets.streams.base import Documents, Stream
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,19 @@ def log_extracted(landed: LandedPartition) -> None:
     failed = len(landed.manifest.failed_items)
     more = {"failed_items": failed} if failed else {}
     log.info("extracted", records=landed.records, bytes=landed.raw_bytes, **more)
+
+
+def add_pages(writer: LandingWriter, pages: Iterable[Page]) -> None:
+    """Land what a reader gives, one page at a time."""
+    for page in pages:
+        writer.add(
+            page.body,
+            page.records,
+            request=page.request,
+            headers=page.headers,
+            resume=page.resume,
+            unchanged=page.unchanged,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Extraction:
         before = len(writer.pages)
         earlier = EarlierAnswers(writer.older, writer.pages, writer.resume, repeats=writer.repeats)
         try:
-            self._add_pages(day, writer, earlier)
+            add_pages(writer, self.reader.pages(self.stream.extract, day, earlier))
         except SourceError as error:
             # Sources forget their cursors; what they say of an old one must not stand in the way of the day.
             old_place = earlier.used or (before > 0 and len(writer.pages) == before)
@@ -97,18 +110,7 @@ class Extraction:
                 raise
             log.warning("extraction_started_again", pages=len(writer.pages), reason=error.message)
             writer.start_again()
-            self._add_pages(day, writer, EarlierAnswers(None))
-
-    def _add_pages(self, day: date, writer: LandingWriter, earlier: EarlierAnswers) -> None:
-        for page in self.reader.pages(self.stream.extract, day, earlier):
-            writer.add(
-                page.body,
-                page.records,
-                request=page.request,
-                headers=page.headers,
-                resume=page.resume,
-                unchanged=page.unchanged,
-            )
+            add_pages(writer, self.reader.pages(self.stream.extract, day))
 
     def _request(self, day: date) -> str:
         """Name all that must be the same for a cut-short extraction to be gone on with."""

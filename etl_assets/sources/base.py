@@ -6,7 +6,7 @@ kind of source.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from types import TracebackType
@@ -56,15 +56,8 @@ class Earlier(Protocol):
         """`Page.request` of the pages that this extraction has already."""
         ...
 
-    def records_of_last(self, requests: Sequence[str]) -> int | None:
-        """Give `Page.records` of the last of several landed answers.
-
-        Args:
-            requests: `Page.request` of the pages so far, in order.
-
-        Returns:
-            None unless the answers to exactly these requests were all that was landed, by the same declaration.
-        """
+    def records_of_last(self, request: str) -> int | None:
+        """Give `Page.records` of the landed answer to a request if, by the same declaration, none followed it."""
         ...
 
     def headers(self, request: str) -> Mapping[str, str]:
@@ -82,7 +75,7 @@ class FirstTime(Earlier):
     resume = None
     requests = ()
 
-    def records_of_last(self, requests: Sequence[str]) -> int | None:
+    def records_of_last(self, request: str) -> int | None:
         """See `Earlier`."""
         return None
 

@@ -6,7 +6,7 @@ What belongs here: following the paginator, and refusing what would never end. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -61,13 +61,15 @@ def extract_pages(
     parameters: Mapping[str, str] = {**first, **(resumed.parameters or {})}
     total = resumed.total
     seen = set(earlier.requests)
-    unchanged: list[str] | None = []
+    unchanged = not seen
     most = 0
     for _ in range(len(seen), maximum_pages):
         request = client.key_of(path, parameters)
         _check_new(request, seen, client.source.name)
         landed = earlier.headers(request) if rest.conditional else {}
-        last = _last_records(rest, earlier, unchanged, request)
+        # The same declaration finds the same next page in the same answers, unless that stands in a header.
+        is_known = unchanged and not rest.paginator.headers
+        last = earlier.records_of_last(request) if is_known else None
         answer = ask(
             client, path, parameters, landed, partial(earlier.body, request), decode_landed=last is None
         )
@@ -81,7 +83,7 @@ def extract_pages(
         kept = kept_headers(answer.headers, rest.paginator.headers, client.is_secret)
         resume = _resume_at(rest, following)
         yield Page(answer.body, records, answer.url, request, kept, resume, answer.not_modified)
-        unchanged = [*unchanged, request] if unchanged is not None and answer.not_modified else None
+        unchanged = unchanged and answer.not_modified
         most = max(most, records)
         if following is None:
             return
@@ -95,22 +97,6 @@ def extract_pages(
         client.source.name,
         hint="raise the stream's page_size",
     )
-
-
-def _last_records(rest: Rest, earlier: Earlier, unchanged: Sequence[str] | None, request: str) -> int | None:
-    """Give the records of a landed page that is the last one if it has not changed; None where only reading it tells.
-
-    The same declaration finds the same next page in the same answers, unless that stands in a header.
-
-    Args:
-        rest: What is asked for.
-        earlier: What is known of the window.
-        unchanged: Requests so far, if the landed answers to all of them are still right.
-        request: The request for the page.
-    """
-    if unchanged is None or rest.paginator.headers:
-        return None
-    return earlier.records_of_last([*unchanged, request])
 
 
 def ensure_over(source: str, rest: Rest, window: Window, now: datetime) -> None:

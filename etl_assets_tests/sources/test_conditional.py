@@ -19,6 +19,7 @@ from etl_assets.failures import FailureClass, SourceError
 from etl_assets.landing.earlier import EarlierAnswers
 from etl_assets.landing.store import LandedPartition, Landing
 from etl_assets.landing.writer import LandingWriter
+from etl_assets.pipeline.extraction import add_pages
 from etl_assets.sources.client import SourceClient
 from etl_assets.sources.conditional import MAXIMUM_HEADER_LENGTH, conditions_of, kept_headers
 from etl_assets.sources.rest import extract_pages
@@ -112,14 +113,7 @@ def land(landing: Landing, client: SourceClient, rest: Rest) -> LandedPartition:
     """Extract and land the day, with what is known of it."""
     with LandingWriter(landing, "shop/rows", DAY, run_id="run", window=WINDOW, request=repr(rest)) as writer:
         earlier = EarlierAnswers(writer.older, repeats=writer.repeats)
-        for page in extract_pages(client, rest, WINDOW, earlier):
-            writer.add(
-                page.body,
-                page.records,
-                request=page.request,
-                headers=page.headers,
-                unchanged=page.unchanged,
-            )
+        add_pages(writer, extract_pages(client, rest, WINDOW, earlier))
         return writer.finish()
 
 
