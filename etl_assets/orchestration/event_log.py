@@ -59,15 +59,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from etl_assets.orchestration.check_executions import StoredEvent, insert_planned, update_planned
+from etl_assets.orchestration.event_batches import DEFAULT_EVENT_BATCH_SIZE, enable_event_batches
 from etl_assets.orchestration.event_spelling import spell_event
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
 from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
-
-DEFAULT_EVENT_BATCH_SIZE = 500
-"""Events that Dagster collects before it hands over a batch."""
-
-EVENT_BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
-"""Dagster's own switch, read again at every event; without it Dagster never hands over a batch."""
 
 _INSERT = ManyRows(
     SqlEventLogStorageTable.insert(),
@@ -322,19 +317,6 @@ class BatchingSqliteStorage(DagsterSqliteStorage):
     ) -> Self:
         enable_event_batches(config_value.get("event_batch_size", DEFAULT_EVENT_BATCH_SIZE))
         return cls.from_local(config_value["base_dir"], inst_data)
-
-
-def enable_event_batches(size: int = DEFAULT_EVENT_BATCH_SIZE) -> None:
-    """Have Dagster hand over planned events and a range run's materializations in batches.
-
-    Dagster takes this from the environment only, in every process that has an instance; so the process that
-    loads a batching storage sets it, for itself and for the runs that it launches. A value that the user has
-    set stays.
-
-    Args:
-        size: Most events in a batch; 0 turns batches off.
-    """
-    os.environ.setdefault(EVENT_BATCH_SIZE_VARIABLE, str(size))
 
 
 def _with_batch_size(schema: Any) -> UserConfigSchema:

@@ -22,17 +22,18 @@ from dagster._core.execution.context.metadata_logging import (
 )
 from dagster._core.instance.types import _EventListenerLogHandler
 
+from etl_assets.orchestration.event_batches import DEFAULT_EVENT_BATCH_SIZE
+
 if TYPE_CHECKING:
     from etl_assets.orchestration.event_log import BatchingSqliteEventLogStorage
-
-BATCH_SIZE = 500
-"""Most events in one transaction; other processes wait that long with their own events."""
 
 ReportedEvent = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 
-def log_events(context: Context, events: Sequence[ReportedEvent], *, batch_size: int = BATCH_SIZE) -> None:
+def log_events(
+    context: Context, events: Sequence[ReportedEvent], *, batch_size: int = DEFAULT_EVENT_BATCH_SIZE
+) -> None:
     """Report events as ``context.log_event`` does for each, but stored in batches where the storage can.
 
     When it returns, all events are stored. When the process is killed meanwhile, whole batches are stored or

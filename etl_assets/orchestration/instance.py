@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from etl_assets.failures import EtlError, is_disk_full
+from etl_assets.orchestration.event_batches import enable_event_batches
 from etl_assets.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
-
-EVENT_BATCH_SIZE = "500"
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
@@ -49,7 +48,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
             hint="check ETL_DATA_DIR and DAGSTER_HOME",
         ) from error
     os.environ["DAGSTER_HOME"] = str(home)
-    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", EVENT_BATCH_SIZE)
+    enable_event_batches()
     return home
 
 

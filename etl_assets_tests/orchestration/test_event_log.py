@@ -38,11 +38,8 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._serdes import serialize_value
 
 from etl_assets.orchestration.check_targets import latest_materializations
-from etl_assets.orchestration.event_log import (
-    EVENT_BATCH_SIZE_VARIABLE,
-    BatchingSqliteEventLogStorage,
-    enable_event_batches,
-)
+from etl_assets.orchestration.event_batches import EVENT_BATCH_SIZE_VARIABLE, enable_event_batches
+from etl_assets.orchestration.event_log import BatchingSqliteEventLogStorage
 from etl_assets.orchestration.event_reports import add_partition_metadata, log_events
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS
 
