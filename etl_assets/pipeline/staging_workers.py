@@ -33,9 +33,7 @@ from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.streams.base import Stream
 from etl_assets.warehouse.decisions import Decision
 
-_NOT_HERE = "not here"
-
-Answer = str | Exception | None
+Answer = Exception | None
 
 TOGETHER = 16
 """Small days that are staged together, at most."""
@@ -94,16 +92,8 @@ class Together:
             batch = self._take(asked)
             if batch:
                 self._work(batch, pseudonymiser)
-        if isinstance(asked.answer, BrokenProcessPool):
-            raise EtlError(
-                f"{stream.id} {day}: a process that stages ended before it was done",
-                hint="its memory may have run out; ETL_STAGING_PROCESSES=0 stages without",
-                failure_class=FailureClass.TRANSIENT,
-            ) from asked.answer
-        if isinstance(asked.answer, Exception):
+        if asked.answer is not None:
             raise asked.answer
-        if asked.answer == _NOT_HERE:
-            fill_staged(directory, stream, day, landed, pseudonymiser, decisions)
 
     def _fill(self, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> Sequence[Answer]:
         """Fill several partitions; gives for each None if that is done, or why not."""
@@ -156,10 +146,20 @@ class Delegated(Together):
     def _fill(self, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> Sequence[Answer]:
         """See `Together`."""
         try:
-            return self._workers.submit(_fill, self._pickled, jobs, pseudonymiser).result()
-        except BrokenProcessPool:
+            answers = self._workers.submit(_fill_in_worker, self._pickled, jobs, pseudonymiser).result()
+        except BrokenProcessPool as error:
             forget()
-            raise
+            return [self._ended(job, error) for job in jobs]
+        return super()._fill(jobs, pseudonymiser) if answers is None else answers
+
+    def _ended(self, job: StagingJob, error: BrokenProcessPool) -> EtlError:
+        failure = EtlError(
+            f"{self._stream.id} {job.day}: a process that stages ended before it was done",
+            hint="its memory may have run out; ETL_STAGING_PROCESSES=0 stages without",
+            failure_class=FailureClass.TRANSIENT,
+        )
+        failure.__cause__ = error
+        return failure
 
 
 @dataclass(slots=True, eq=False)
@@ -171,16 +171,19 @@ class _Asked:
     answer: Answer = None
 
 
-def _fill(pickled: bytes, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser) -> list[Answer]:
+def _fill_in_worker(
+    pickled: bytes, jobs: Sequence[StagingJob], pseudonymiser: Pseudonymiser
+) -> list[Answer] | None:
     """Fill staged partitions in a worker.
 
     Returns:
-        For each None if that is done, the failure if it failed as foreseen, or that the stream is not to be had here.
+        For each None if that is done, or the failure if it failed as foreseen; nothing if the stream is not to be had
+        here.
     """
     try:
         stream = _stream(pickled)
     except (ImportError, AttributeError, pickle.UnpicklingError):
-        return [_NOT_HERE] * len(jobs)
+        return None
     failed = fill_staged_together(stream, jobs, pseudonymiser)
     return [_portable(error) if isinstance(error, EtlError) else error for error in failed]
 
