@@ -9,6 +9,7 @@ What belongs here: how events become rows of that one table. What does not: tran
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
 
 _TABLE = AssetCheckExecutionsTable
 _OF_ROW = ("asset_key", "check_name", "run_id", "partition")
+_COUNTS = """
+    SELECT (
+        SELECT count(*) FROM asset_check_executions
+        WHERE asset_key = json_extract(value, '$[0]') AND check_name = json_extract(value, '$[1]')
+            AND run_id = json_extract(value, '$[2]') AND "partition" = json_extract(value, '$[3]')
+    )
+    FROM json_each(?) ORDER BY key
+"""
 _UPDATE = ManyRows(
     _TABLE.update()
     .where(sa.and_(*(_TABLE.c[name] == sa.bindparam(f"at_{name}") for name in _OF_ROW)))
@@ -128,20 +137,9 @@ def _planned(
     connection: Connection, keys: Sequence[tuple[str | None, ...]]
 ) -> Counter[tuple[str | None, ...]]:
     """Count the rows that there are for the checks of some evaluations, by what an evaluation is found by."""
-    counts: Counter[tuple[str | None, ...]] = Counter()
-    # By asset, check and run, which is how the table's index is ordered.
-    for asset_key, check_name, run_id in dict.fromkeys(key[:3] for key in keys):
-        found = connection.execute(
-            sa.select(_TABLE.c.partition, sa.func.count())
-            .where(
-                _TABLE.c.asset_key == asset_key,
-                _TABLE.c.check_name == check_name,
-                _TABLE.c.run_id == run_id,
-            )
-            .group_by(_TABLE.c.partition)
-        )
-        counts.update({(asset_key, check_name, run_id, day): rows for day, rows in found})
-    return counts
+    asked = list(dict.fromkeys(keys))
+    found = connection.exec_driver_sql(_COUNTS, (json.dumps(asked),)).scalars()
+    return Counter(dict(zip(asked, found, strict=True)))
 
 
 def _evaluated(stored: StoredEvent) -> dict[str, Any]:

@@ -55,15 +55,20 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.concurrency import ConcurrencySlotStatus
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
 from etl_assets.orchestration.check_executions import StoredEvent, insert_planned, update_planned
 from etl_assets.orchestration.event_batches import DEFAULT_EVENT_BATCH_SIZE, enable_event_batches
 from etl_assets.orchestration.event_spelling import spell_event
+from etl_assets.orchestration.new_shards import make_tables
 from etl_assets.orchestration.shard_connections import KEPT_CONNECTIONS, ShardConnections, file_identity
 from etl_assets.orchestration.sqlite_statements import ManyRows, time_text
 
+_OF_ASSETS = frozenset(kind.value for kind in ASSET_EVENTS)
+_OF_CHECKS = frozenset(kind.value for kind in ASSET_CHECK_EVENTS)
+_MIRRORED = _OF_ASSETS | _OF_CHECKS | frozenset(kind.value for kind in EVENT_TYPE_TO_PIPELINE_RUN_STATUS)
+"""What the parent class copies into the index shard; events that are none of Dagster's have no type."""
 _INSERT = ManyRows(
     SqlEventLogStorageTable.insert(),
     ["run_id", "event", "dagster_event_type", "timestamp", "step_key", "asset_key", "partition"],
@@ -141,7 +146,11 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _store_run_events(self, run_id: str, events: list[EventLogEntry]) -> None:
         rows = [self._event_to_row(event) for event in events]
-        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _is_mirrored(event)]
+        mirrored = [
+            (event, row)
+            for event, row in zip(events, rows, strict=True)
+            if row["dagster_event_type"] in _MIRRORED
+        ]
         index: AbstractContextManager[Connection | None] = (
             self.index_connection() if mirrored else nullcontext()
         )
@@ -169,9 +178,10 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     def _mirror(self, connection: Connection, mirrored: list[tuple[EventLogEntry, dict[str, Any]]]) -> None:
         """Write events into the index shard, with what they say about assets and checks."""
         numbers = _insert(connection, [row for _, row in mirrored])
-        stored = [(event, number) for (event, _), number in zip(mirrored, numbers, strict=True)]
         of_assets = [
-            (event, event_id) for event, event_id in stored if event.dagster_event_type in ASSET_EVENTS
+            (event, number)
+            for (event, row), number in zip(mirrored, numbers, strict=True)
+            if row["dagster_event_type"] in _OF_ASSETS
         ]
         if of_assets:
             self._store_asset_event_tags(
@@ -184,14 +194,14 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             [
                 StoredEvent(event, number, row["event"])
                 for (event, row), number in zip(mirrored, numbers, strict=True)
-                if event.dagster_event_type in ASSET_CHECK_EVENTS
+                if row["dagster_event_type"] in _OF_CHECKS
             ],
         )
 
     def _store_checks(self, connection: Connection, stored: list[StoredEvent]) -> None:
         """Write what events say about checks, those of a kind together, in their order."""
-        for kind, group in groupby(stored, key=lambda one: one.event.dagster_event_type):
-            if kind is DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+        for kind, group in groupby(stored, key=lambda one: one.event.get_dagster_event().event_type_value):
+            if kind == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value:
                 for one in group:
                     insert_planned(connection, one)
                 continue
@@ -207,6 +217,11 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         """
         with suppress(FileNotFoundError):
             os.utime(self.path_for_shard(run_id))
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        """Make the tables of a shard that has none, and see to those that an older version made."""
+        if not make_tables(engine):
+            super()._initdb(engine, for_index_shard)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -333,24 +348,16 @@ def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> range:
     return range(last - len(rows) + 1, last + 1)
 
 
-def _is_mirrored(event: EventLogEntry) -> bool:
-    """Tell whether the parent class copies an event into the index shard."""
-    kind = event.dagster_event_type
-    return event.is_dagster_event and (
-        kind in ASSET_EVENTS or kind in ASSET_CHECK_EVENTS or kind in EVENT_TYPE_TO_PIPELINE_RUN_STATUS
-    )
-
-
 def _decisive_asset_events(stored: Sequence[tuple[EventLogEntry, int]]) -> list[tuple[EventLogEntry, int]]:
     """Leave out asset events whose effect on the asset's row is overwritten within the batch.
 
     The columns that an event sets depend on its type alone, so the last event of each type decides. Assets
     stay in the order of their first event, which is the order of their row ids.
     """
-    by_asset: dict[Any, dict[Any, tuple[EventLogEntry, int]]] = {}
+    by_asset: dict[Any, dict[str, tuple[EventLogEntry, int]]] = {}
     for event, event_id in stored:
-        asset_key = event.get_dagster_event().asset_key
-        last_of_type = by_asset.setdefault(asset_key, {})
-        last_of_type.pop(event.dagster_event_type, None)
-        last_of_type[event.dagster_event_type] = (event, event_id)
+        told = event.get_dagster_event()
+        last_of_type = by_asset.setdefault(told.asset_key, {})
+        last_of_type.pop(told.event_type_value, None)
+        last_of_type[told.event_type_value] = (event, event_id)
     return [entry for last_of_type in by_asset.values() for entry in last_of_type.values()]

@@ -47,9 +47,9 @@ def _plain(value: Any) -> Any:
     if kind in _SCALARS:
         return value
     if kind is dict:
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: inner if type(inner) in _SCALARS else _plain(inner) for key, inner in value.items()}
     if kind is list:
-        return [_plain(inner) for inner in value]
+        return [inner if type(inner) in _SCALARS else _plain(inner) for inner in value]
     try:
         spelling = _spellings[kind]
     except KeyError:
