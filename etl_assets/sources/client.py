@@ -8,11 +8,14 @@ paging (`rest`).
 from __future__ import annotations
 
 import hashlib
+import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, unquote_plus
@@ -44,6 +47,7 @@ MAXIMUM_BODY_BYTES = 256 * 1024 * 1024
 any size. Pages of 10,000 records are about 3 MB."""
 
 MAXIMUM_REDIRECTS = 5
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 USER_AGENT = "etl-assets"
 
 
@@ -289,6 +293,17 @@ def _lookup(token: Secret | None, secret_of: SecretLookup | None) -> SecretLooku
     return look_up
 
 
+@lru_cache(maxsize=4)
+def _certificates(trust_env: bool, *named: str | None) -> ssl.SSLContext:
+    """Read whom to trust, once for all clients of a process: there are hundreds of certificates.
+
+    Args:
+        trust_env: Whether the environment may name others than the usual ones.
+        named: What it names; other names are read anew.
+    """
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 def _http_client(source: RestSource, headers: Mapping[str, str], *, is_loopback: bool) -> httpx.Client:
     connections = source.concurrency
     try:
@@ -300,6 +315,7 @@ def _http_client(source: RestSource, headers: Mapping[str, str], *, is_loopback:
             # Proxies and certificates from the environment are meant for the network outside; a proxy cannot
             # reach a server on this machine's own loopback.
             trust_env=not is_loopback,
+            verify=_certificates(not is_loopback, *map(os.environ.get, CERTIFICATE_VARIABLES)),
         )
     except (ValueError, ImportError, OSError) as error:
         raise ConfigurationError(

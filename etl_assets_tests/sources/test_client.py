@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import certifi
+import httpx
 import pytest
 
 from etl_assets.failures import ConfigurationError, FailureClass, SourceError
@@ -126,6 +130,26 @@ def test_an_unusable_proxy_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("ALL_PROXY", "gopher://proxy.invalid:1")
     monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy.invalid:1")
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+        SourceClient(SHOP, "https://api.example.com", Hidden(TOKEN))
+
+
+def test_certificates_are_read_once_and_again_when_others_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[bool] = []
+
+    def create(*, trust_env: bool) -> ssl.SSLContext:
+        read.append(trust_env)
+        return real(trust_env=trust_env)
+
+    real = httpx.create_ssl_context
+    monkeypatch.setattr(httpx, "create_ssl_context", create)
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    for _ in range(3):
+        SourceClient(SHOP, "https://api.example.com", Hidden(TOKEN)).close()
+    assert read in ([True], [])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
         SourceClient(SHOP, "https://api.example.com", Hidden(TOKEN))
 
 
