@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from etl_assets.pipeline.staged import (
 )
 from etl_assets.pipeline.staging_files import Chunk, StagingFiles
 from etl_assets.quality.children import Lists, split_lists
-from etl_assets.quality.frame import raw_frame
+from etl_assets.quality.frame import field_names, raw_frame
 from etl_assets.quality.personal import Pseudonymiser
 from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.split import split_days, split_rows
@@ -209,21 +209,11 @@ def _fill_together(stream: Stream, jobs: Sequence[StagingJob], pseudonymiser: Ps
             window = stream.extract.window_of(job.day)
             # Days with other fields would see columns that they do not have.
             for chunk in _chunks(job.landed, stream.extract, files.failed_items.append):
-                alike.setdefault(_field_names(chunk.objects), []).append((files, window, chunk))
+                alike.setdefault(field_names(chunk.objects), []).append((files, window, chunk))
         for parts in alike.values():
             _write_together(stream, parts)
     for files in filled:
         files.finish()
-
-
-def _field_names(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Give the names of all fields, in the order in which they occur."""
-    if not records:
-        return ()
-    first = records[0].keys()
-    if all(record.keys() == first for record in records):
-        return tuple(first)
-    return tuple(dict.fromkeys(chain.from_iterable(records)))
 
 
 def _write_together(stream: Stream, parts: Sequence[tuple[StagingFiles, Window, Chunk]]) -> None:

@@ -5,9 +5,12 @@ What belongs here: giving the transform a frame it can rely on. What does not: p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -21,13 +24,30 @@ def raw_frame(records: Sequence[dict[str, Any]], fields: Iterable[str]) -> pd.Da
     Returns:
         One row per record, index 0 to n-1; every field that any record has, absent values as None.
     """
-    names = dict.fromkeys(fields)
-    for record in records:
-        # Most records have the same fields, so that the comparison alone is nearly always enough.
-        if not record.keys() <= names.keys():
-            names.update(dict.fromkeys(record))
-    columns = {name: [record.get(name) for record in records] for name in names}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(records)), dtype=object)
+    count = len(records)
+    shared = _shared_fields(records)
+    if shared is None:
+        names = dict.fromkeys(chain(fields, chain.from_iterable(records)))
+        columns: dict[str, Any] = {name: [record.get(name) for record in records] for name in names}
+    else:
+        columns = {name: np.full(count, None, dtype=object) for name in fields}
+        for name in shared:
+            columns[name] = np.fromiter(map(itemgetter(name), records), dtype=object, count=count)
+    return pd.DataFrame(columns, index=pd.RangeIndex(count), dtype=object)
+
+
+def field_names(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Give the names of all fields, in the order in which they occur."""
+    shared = _shared_fields(records)
+    return tuple(shared if shared is not None else dict.fromkeys(chain.from_iterable(records)))
+
+
+def _shared_fields(records: Sequence[dict[str, Any]]) -> Collection[str] | None:
+    """Give the fields of all records if all have the same, as most have; found without a step of Python's for each."""
+    if not records:
+        return ()
+    first = records[0].keys()
+    return first if all(map(first.__eq__, map(dict.keys, records))) else None
 
 
 def separate_objects(records: Sequence[Any]) -> tuple[list[dict[str, Any]], list[int], list[int]]:

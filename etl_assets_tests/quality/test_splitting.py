@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from etl_assets.failures import TransformError
-from etl_assets.quality.frame import raw_frame, separate_objects
+from etl_assets.quality.frame import field_names, raw_frame, separate_objects
 from etl_assets.quality.rules import compile_contract
 from etl_assets.quality.split import Split, split_rows
 from etl_assets.streams.base import Contract, Date, Decimal2, Field, Timestamp, Window, row_rule, rule
@@ -270,6 +272,30 @@ def test_raw_frame_has_every_field_that_any_record_has() -> None:
     assert frame["a"].tolist() == [1, None, None]
     assert frame["b"].tolist() == [None, [1, 2], None]
     assert {str(kind) for kind in frame.dtypes} == {"object"}
+
+
+VALUES = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+FIELDS = st.sampled_from("abcd")
+
+
+@settings(deadline=None)
+@given(
+    records=st.lists(st.dictionaries(FIELDS, VALUES), max_size=5)
+    | st.lists(st.fixed_dictionaries({"b": VALUES, "a": VALUES}), max_size=5),
+    fields=st.lists(FIELDS, unique=True),
+)
+def test_raw_frame_is_the_same_whether_or_not_records_are_alike(
+    records: list[dict[str, Any]], fields: list[str]
+) -> None:
+    frame = raw_frame(records, fields)
+    names = list(dict.fromkeys([*fields, *(name for record in records for name in record)]))
+    assert list(frame.columns) == names
+    assert field_names(records) == tuple(dict.fromkeys(name for record in records for name in record))
+    assert [list(row) for row in frame.itertuples(index=False)] == [
+        [record.get(name) for name in names] for record in records
+    ]
+    assert {str(kind) for kind in frame.dtypes} <= {"object"}
+    assert frame.index.equals(pd.RangeIndex(len(records)))
 
 
 def test_records_that_are_no_objects_are_told_apart() -> None:
