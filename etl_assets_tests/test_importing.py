@@ -50,7 +50,8 @@ def test_nothing_is_left_out_where_nothing_was_imported() -> None:
     with importing():
         pass
     assert gc.isenabled()
-    assert gc.get_freeze_count() == before
+    # Some of what was left out before may have been given up meanwhile.
+    assert gc.get_freeze_count() <= before
 
 
 def test_one_within_another_leaves_it_to_the_outer_one(fresh: str) -> None:
