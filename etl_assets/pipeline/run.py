@@ -39,7 +39,7 @@ LONGEST_SESSION_SECONDS = 20.0
 """How long they keep it when nobody is seen to wait: a program that knows nothing of our lock cannot be seen."""
 
 IDLE_SECONDS = 0.3
-"""How long the warehouse stays open for those who wait while no partition is ready."""
+"""How long after a commit the warehouse stays open while others wait: they have days to commit, we have none yet."""
 
 LONGEST_IDLE_SECONDS = 2.0
 """How long it stays open then when nobody is seen to wait."""
@@ -277,8 +277,6 @@ def _settle_all(
             done, running = wait(running, timeout=_patience(shared, group), return_when=FIRST_COMPLETED)
             for ready in group.sort_out(future.result() for future in done):
                 yield from _settle(pipeline, ready, shared, stop)
-            if done:
-                shared.used_at = time.monotonic()
             shared.close_if_due()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -302,6 +300,7 @@ def _settle(
     for outcome in pipeline.settle(group, shared.get):
         stop.consider(outcome)
         yield outcome
+    shared.used_at = time.monotonic()
 
 
 def _put_off(waiting: deque[date], stop: _Stop) -> Iterator[PartitionOutcome]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from etl_assets.quality.rules import compile_contract
 from etl_assets.settings import Settings, load_settings
 from etl_assets.streams.base import ErrorBudget, Stream
 from etl_assets.streams.discovery import discover_streams
+from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 
 CATALOGUE = discover_streams()
@@ -371,6 +373,32 @@ def test_warehouse_that_cannot_be_opened_is_told_before_the_source_is_asked(sett
     with pytest.raises(WarehouseError):
         run(settings, days(2))
     assert not settings.landing_dir.exists()
+
+
+def test_the_warehouse_is_left_to_others_while_no_day_is_ready(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(raw: pd.DataFrame) -> pd.DataFrame:
+        time.sleep(0.1)
+        return LINES.transform(raw)
+
+    @contextmanager
+    def counted(warehouse: Warehouse, purpose: str) -> Iterator[Session]:
+        opened.append(purpose)
+        with session(warehouse, purpose) as one:
+            yield one
+
+    opened: list[str] = []
+    session = Warehouse.session
+    monkeypatch.setattr(Warehouse, "session", counted)
+    monkeypatch.setattr(Warehouse, "is_wanted", lambda warehouse: True)
+    # Each is ready before the warehouse has been idle for long, but is not committed yet.
+    slow = replace(LINES, transform=slowly, row_by_row=False)
+    run(settings, days(1), slow, threads=1)
+    opened.clear()
+    outcomes = run(settings, days(8), slow, threads=1)
+    assert all(outcome.status.is_published for outcome in outcomes.values())
+    assert opened.count(f"load {LINES.id}") > 1
 
 
 def test_no_days_nothing_to_do(settings: Settings) -> None:
