@@ -32,9 +32,7 @@ def make_tables(engine: Engine) -> bool:
     """
     try:
         with engine.connect() as connection:
-            if not _is_versioned(connection) and not _is_empty(connection):
-                return False
-            if not _is_versioned(connection):
+            if not _is_versioned(connection) and _is_empty(connection):
                 _make(connection)
             return _is_versioned(connection)
     except OperationalError:
