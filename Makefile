@@ -4,6 +4,9 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/sh
 
+# Containers often set it. Every process, tests start hundreds, would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifdef PYTHON
 CANDIDATES := $(PYTHON)
 else

@@ -38,7 +38,7 @@ from etl_assets_tests.warehouse.samples import everything, select
 
 TABLES = ("SELECT * FROM till.events ORDER BY ALL", "SELECT * FROM till.newest ORDER BY ALL")
 WATERMARKS = "SELECT stream, watermark, updated_at, run_id FROM etl.watermarks ORDER BY ALL"
-KILLS = 6
+KILLS = 4
 PUBLISHED = "SELECT stream, partition, loaded_rows FROM etl.partitions ORDER BY ALL"
 
 

@@ -42,7 +42,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "snapshot-mark-history-lists": partial(listed, partial(Snapshots, "mark", history=True)),
 }
 COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
-SHORT = settings(COMMON, max_examples=10, stateful_step_count=8)
+SHORT = settings(COMMON, max_examples=7, stateful_step_count=8)
 LONG = settings(COMMON, max_examples=150, stateful_step_count=25)
 
 
