@@ -33,7 +33,7 @@ demo: $(INSTALLED) ## Load the last 30 days of the demo shop and show the result
 ui: $(INSTALLED) ## Open the Dagster UI on 127.0.0.1:3000, with the demo shop behind it
 	$(BIN)/etl-assets ui
 
-test: $(INSTALLED) ## Run the tests, in as many processes as there are cores, four at most
+test: $(INSTALLED) ## Run the tests, in a process more than there are cores, four at most
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 embed: $(EMBEDDED) ## Install what searching by meaning needs, beside the environment; about 1.5 GB

@@ -6,6 +6,7 @@ What belongs here: what more than one room's tests need. What does not: fixtures
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import tarfile
 from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ REAL_DATA = PROJECT.parent / "shared" / "data" / "online_retail" / "by-day.tar.g
 
 NOBODY = "http://127.0.0.1:9"
 """An address of this machine at which nobody listens."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Take a process more than there are cores: each waits for servers, disks and commands a quarter of its time."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(autouse=True, scope="session")
