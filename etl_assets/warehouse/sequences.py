@@ -31,6 +31,8 @@ def account_for(load: Load, numbers: str) -> int:
         Gaps that this load noticed.
     """
     stream = {"source": load.stream.source.name, "stream": load.stream.name}
+    if _extends_the_only_range(load, numbers, stream):
+        return 0
     _unite(load, numbers, stream)
     connection = load.connection
     connection.execute(f"DELETE FROM etl.sequence_ranges WHERE {_THIS_STREAM}", stream)
@@ -63,6 +65,27 @@ def account_for(load: Load, numbers: str) -> int:
             gaps=noticed,
         )
     return noticed
+
+
+def _extends_the_only_range(load: Load, numbers: str, stream: dict[str, str]) -> bool:
+    """Do what most loads come to, numbers without a gap that go on where the known ones end, with few statements."""
+    first, last, count, ranges, known_first, known_last, gaps = load.one(
+        f"SELECT * FROM (SELECT min(number), max(number), count(DISTINCT number) FROM ({numbers}) AS given), "
+        "(SELECT count(*), min(first_sequence), max(last_sequence) FROM etl.sequence_ranges "
+        f"WHERE {_THIS_STREAM}), "
+        f"(SELECT count(*) FROM etl.sequence_gaps WHERE {_THIS_STREAM} AND closed_at IS NULL)",
+        stream,
+    )
+    is_whole = count > 0 and last - first + 1 == count
+    if not is_whole or ranges != 1 or gaps or first > known_last + 1 or last < known_first - 1:
+        return False
+    if first < known_first or last > known_last:
+        load.connection.execute(
+            "UPDATE etl.sequence_ranges SET first_sequence = least(first_sequence, $first), "
+            f"last_sequence = greatest(last_sequence, $last) WHERE {_THIS_STREAM}",
+            stream | {"first": first, "last": last},
+        )
+    return True
 
 
 def _unite(load: Load, numbers: str, stream: dict[str, str]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
 from etl_assets.warehouse.session import Session
@@ -20,6 +22,7 @@ TABLE = {
     "hard": f"{CONTENT}, NULL, NULL FROM shop.products",
 }
 TOMBSTONES = "SELECT key_json, sequence, deleted_at, partition FROM etl.tombstones"
+RANGES = "SELECT first_sequence, last_sequence FROM etl.sequence_ranges ORDER BY 1"
 OPEN_GAPS = "SELECT after_sequence, before_sequence FROM etl.sequence_gaps WHERE closed_at IS NULL ORDER BY 1"
 
 
@@ -166,8 +169,53 @@ def test_gaps_are_noticed_and_closed(session: Session, stager: Stager) -> None:
         (14, 20, day(3), "run-3", now, now),
         (16, 19, day(2), "run-2", now, now),
     ]
-    ranges = select(session.connection, "SELECT first_sequence, last_sequence FROM etl.sequence_ranges")
-    assert ranges == [(8, 22)]
+    assert select(session.connection, RANGES) == [(8, 22)]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4), st.integers(1, 2)), min_size=2, max_size=6))
+def test_the_account_follows_from_the_numbers_alone(loads: list[tuple[int, int, int]]) -> None:
+    """Loads of a few numbers each, with gaps in them or without."""
+    known: set[int] = set()
+    with fresh_session() as (session, stager):
+        for number, (first, count, step) in enumerate(loads):
+            numbers = range(first, first + count * step, step)
+            rows = [change(lsn, "I", at(number), str(lsn)) for lsn in numbers]
+            session.commit(stager.request(SOFT, number, rows))
+            known |= set(numbers)
+            starts = sorted(lsn for lsn in known if lsn - 1 not in known)
+            ends = sorted(lsn for lsn in known if lsn + 1 not in known)
+            ranges = list(zip(starts, ends, strict=True))
+            assert select(session.connection, RANGES) == ranges
+            assert select(session.connection, OPEN_GAPS) == [
+                (before[1], after[0]) for before, after in pairwise(ranges)
+            ]
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("IUD"), st.sampled_from("ab"), st.integers(0, 1)), min_size=1, max_size=6
+    )
+)
+def test_a_day_with_several_changes_of_a_key_is_as_these_changes_a_day_each(
+    changes: list[tuple[str, str, int]],
+) -> None:
+    rows = [
+        change(lsn, kind, at(0, lsn), key, None if kind == "D" else float(price))
+        for lsn, (kind, key, price) in enumerate(changes, start=1)
+    ]
+    for delete in ("soft", "hard"):
+        stream, ends = products(delete), []
+        for days in ([rows], [[row] for row in rows]):
+            with fresh_session() as (session, stager):
+                for number, some in enumerate(days):
+                    session.commit(stager.request(stream, number, some))
+                found = select(session.connection, f"{TABLE[delete]} ORDER BY 1")
+                ends.append(
+                    (found, [row[:3] for row in select(session.connection, TOMBSTONES + " ORDER BY 1")])
+                )
+        assert ends[0] == ends[1]
 
 
 def test_gaps_at_the_ends_of_the_numbers(session: Session, stager: Stager) -> None:

@@ -64,10 +64,13 @@ class ApplyChanges:
         """See `Disposition`."""
         connection = load.connection
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_EVENTS} AS {load.staged}", load.parameters)[0])
+        if not staged:
+            connection.execute(f"DROP TABLE {_EVENTS}")
+            return Applied(0, 0, 0, 0, ())
         strays, dates_of_strays = self._take_out_strays(load) if load.restates else (0, [])
-        if self._write.contiguous and staged:
+        if self._write.contiguous:
             account_for(load, f"SELECT {self._sequence} AS number FROM {_EVENTS}")
-        states = self._find_states(load)
+        states = self._find_states(load, staged)
         self._find_known(load)
         self._find_changes(load)
         changed, known, removed = load.one(
@@ -128,11 +131,21 @@ class ApplyChanges:
         load.connection.execute(f"DROP TABLE {_STRAYS}")
         return int(rows), list(dates or ())
 
-    def _find_states(self, load: Load) -> int:
+    def _find_states(self, load: Load, staged: int) -> int:
         """Work out, per key, what the staged changes alone amount to, and count the keys."""
         keys, window = ", ".join(self._key), load.window_column
-        values, rest = self._content("e", load), f"{window} DESC, {self._operation} DESC"
         picked = [*self._key, self._sequence, self._operation, window]
+        distinct = int(load.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {_EVENTS})")[0])
+        if distinct == staged:
+            # One change a key, as on most days: nothing is to be ranked, which takes four times as long.
+            load.connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {_STATES} AS SELECT {', '.join([*picked, *self._values(load)])}, "
+                f"{self._operation} = 'D' AS _is_delete, {self._key_json('e')} AS _key_json, "
+                f"CASE WHEN {self._operation} <> 'D' THEN {self._sequence} END AS _values_sequence "
+                f"FROM {_EVENTS} AS e"
+            )
+            return staged
+        values, rest = self._content("e", load), f"{window} DESC, {self._operation} DESC"
         columns = [f"newest.{name}" for name in picked] + [
             f"CASE WHEN valued._is_delete THEN newest.{name} ELSE valued.{name} END AS {name}"
             for name in self._values(load)
