@@ -69,15 +69,15 @@ def account_for(load: Load, numbers: str) -> int:
 
 def _extends_the_only_range(load: Load, numbers: str, stream: dict[str, str]) -> bool:
     """Do what most loads come to, numbers without a gap that go on where the known ones end, with few statements."""
-    first, last, count, ranges, known_first, known_last, gaps = load.one(
+    first, last, count, ranges, known_first, known_last = load.one(
         f"SELECT * FROM (SELECT min(number), max(number), count(DISTINCT number) FROM ({numbers}) AS given), "
         "(SELECT count(*), min(first_sequence), max(last_sequence) FROM etl.sequence_ranges "
-        f"WHERE {_THIS_STREAM}), "
-        f"(SELECT count(*) FROM etl.sequence_gaps WHERE {_THIS_STREAM} AND closed_at IS NULL)",
+        f"WHERE {_THIS_STREAM})",
         stream,
     )
+    # A gap lies between two ranges; where there is one range, none is open.
     is_whole = count > 0 and last - first + 1 == count
-    if not is_whole or ranges != 1 or gaps or first > known_last + 1 or last < known_first - 1:
+    if not is_whole or ranges != 1 or first > known_last + 1 or last < known_first - 1:
         return False
     if first < known_first or last > known_last:
         load.connection.execute(

@@ -6,7 +6,7 @@ from itertools import pairwise, permutations
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
@@ -174,6 +174,8 @@ def test_gaps_are_noticed_and_closed(session: Session, stager: Stager) -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4), st.integers(1, 2)), min_size=2, max_size=6))
+@example([(4, 2, 1), (8, 2, 1), (0, 2, 1), (2, 2, 1), (6, 2, 1)])
+@example([(8, 2, 1), (2, 2, 1)])
 def test_the_account_follows_from_the_numbers_alone(loads: list[tuple[int, int, int]]) -> None:
     """Loads of a few numbers each, with gaps in them or without."""
     known: set[int] = set()
