@@ -102,15 +102,18 @@ def read_lines(stream: Stream, text: str) -> dict[str, tuple[int, dict[str, str]
     try:
         header = next(reader, [])
         names = _checked_header(header)
+        following = reader.line_num + 1
         for cells in reader:
+            # A cell may go over several lines; a row is found by its first one.
+            number, following = following, reader.line_num + 1
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise _wrong(reader.line_num, f"has {len(cells)} cells, the first line names {len(header)}")
+                raise _wrong(number, f"has {len(cells)} cells, the first line names {len(header)}")
             line = dict(zip(header, cells, strict=True))
             if line[ROW] in found:
-                raise _wrong(reader.line_num, f"repeats the row {line[ROW]}")
-            found[line[ROW]] = (reader.line_num, {name: line[name] for name in names})
+                raise _wrong(number, f"repeats the row {line[ROW]}")
+            found[line[ROW]] = (number, {name: line[name] for name in names})
     except csv.Error as error:
         raise _wrong(reader.line_num, f"cannot be read: {error}") from None
     if not found:

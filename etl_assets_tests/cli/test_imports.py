@@ -44,7 +44,7 @@ LIGHT: dict[str, set[str]] = {
     "alerts test": set(),
     "source --port 0 --stop-with-input": {"asyncio", "httpx", "lxml", "rich", "starlette", "structlog"},
     # As far as where it would start Dagster.
-    "ui --no-source --port 40404": {"asyncio", "httpx", "structlog", "rich"},
+    "ui --no-source --port 24040": {"asyncio", "httpx", "structlog", "rich"},
 }
 # Those that need what the streams' files declare: contracts, versions of their code, which fields are personal.
 DISCOVERING: dict[str, set[str]] = {

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl_assets.failures import ConfigurationError
@@ -84,6 +84,7 @@ VALUES = st.recursive(
 
 
 @given(values=st.tuples(VALUES, VALUES), extra=VALUES)
+@example(values=("two\nlines", None), extra="\n")
 @settings(max_examples=60, deadline=None)
 def test_what_is_left_as_it_is_changes_nothing(values: tuple[Any, Any], extra: Any) -> None:
     record = reading(values[0], values[1], extra=extra)
