@@ -8,6 +8,7 @@ write.
 
 from __future__ import annotations
 
+import inspect
 import random
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from etl_assets.warehouse.lock import WarehouseLock
 from etl_assets_tests.crash.cases import Case, Judged, Point
 from etl_assets_tests.crash.nursery import RunningNursery, running_nursery
 from etl_assets_tests.crash.tracing import TAKING_ROOM, Blow
@@ -74,9 +76,10 @@ def one_of_each_place(
     return [chance.choice(found) for _, found in sorted(by_place.items())]
 
 
-def file_of(point: Point) -> str:
-    """Give the file of the code that led to a step."""
-    return point.place.rpartition(":")[0]
+def places_of_looking() -> set[str]:
+    """Give the lines that see whether others wait for the warehouse: loads that take longer come by, others do not."""
+    lines, first = inspect.getsourcelines(WarehouseLock.is_wanted)
+    return {f"warehouse/lock.py:{line}" for line in range(first, first + len(lines))}
 
 
 def test_killed_at_each_line_that_changes_files(traced: RunningNursery) -> None:
@@ -90,9 +93,8 @@ def test_killed_at_each_line_that_changes_files(traced: RunningNursery) -> None:
 
 def test_a_new_step_is_found_by_itself_and_what_it_leaves_is_noticed(traced: RunningNursery) -> None:
     """The step is nowhere but in the load itself, and clears nothing away when it is killed."""
-    # By file, not by line: a load that takes longer also looks whether others wait for the warehouse.
-    known = {file_of(point) for point in traced.points("append")}
-    new = [point for point in traced.points(next(iter(CARELESS))) if file_of(point) not in known]
+    known = {point.place for point in traced.points("append")} | places_of_looking()
+    new = [point for point in traced.points(next(iter(CARELESS))) if point.place not in known]
     assert [(point.call, point.path) for point in new] == [
         ("openat", "report.<pid>.tmp"),
         ("write", "report.<pid>.tmp"),

@@ -70,7 +70,11 @@ class ApplyChanges:
         strays, dates_of_strays = self._take_out_strays(load) if load.restates else (0, [])
         if self._write.contiguous:
             account_for(load, f"SELECT {self._sequence} AS number FROM {_EVENTS}")
-        states = self._find_states(load, staged)
+        states = load.count_keys(_EVENTS, self._key)
+        if states == staged:
+            self._take_as_states(load)
+        else:
+            self._rank_into_states(load)
         self._find_known(load)
         self._find_changes(load)
         changed, known, removed = load.one(
@@ -131,39 +135,36 @@ class ApplyChanges:
         load.connection.execute(f"DROP TABLE {_STRAYS}")
         return int(rows), list(dates or ())
 
-    def _find_states(self, load: Load, staged: int) -> int:
-        """Work out, per key, what the staged changes alone amount to, and count the keys."""
+    def _take_as_states(self, load: Load) -> None:
+        """Take the staged changes as what they amount to, one for each key, into a table of the form of ranked ones."""
+        columns = [*self._key, self._sequence, self._operation, load.window_column, *self._values(load)]
+        load.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_STATES} AS SELECT {', '.join(columns)}, "
+            f"{self._operation} = 'D' AS _is_delete, {self._key_json('e')} AS _key_json, "
+            f"CASE WHEN {self._operation} <> 'D' THEN {self._sequence} END AS _values_sequence FROM {_EVENTS} AS e"
+        )
+
+    def _rank_into_states(self, load: Load) -> None:
+        """Work out, per key, what several staged changes of it amount to."""
         keys, window = ", ".join(self._key), load.window_column
         picked = [*self._key, self._sequence, self._operation, window]
-        distinct = int(load.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {_EVENTS})")[0])
-        if distinct == staged:
-            # One change a key, as on most days: nothing is to be ranked, which takes four times as long.
-            load.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_STATES} AS SELECT {', '.join([*picked, *self._values(load)])}, "
-                f"{self._operation} = 'D' AS _is_delete, {self._key_json('e')} AS _key_json, "
-                f"CASE WHEN {self._operation} <> 'D' THEN {self._sequence} END AS _values_sequence "
-                f"FROM {_EVENTS} AS e"
-            )
-            return staged
         values, rest = self._content("e", load), f"{window} DESC, {self._operation} DESC"
         columns = [f"newest.{name}" for name in picked] + [
             f"CASE WHEN valued._is_delete THEN newest.{name} ELSE valued.{name} END AS {name}"
             for name in self._values(load)
         ]
-        return int(
-            load.one(
-                f"CREATE OR REPLACE TEMP TABLE {_STATES} AS WITH e AS (SELECT *, "
-                f"{self._operation} = 'D' AS _is_delete FROM {_EVENTS}), "
-                "ranked AS (SELECT *, "
-                f"row_number() OVER (PARTITION BY {keys} ORDER BY {self._sequence} DESC, _is_delete DESC, "
-                f"CASE WHEN _is_delete THEN {window} END DESC, {values} DESC, {rest}) AS _rank, "
-                f"row_number() OVER (PARTITION BY {keys} ORDER BY _is_delete, {self._sequence} DESC, "
-                f"{values} DESC, {rest}) AS _rank_of_values FROM e) "
-                f"SELECT {', '.join(columns)}, newest._is_delete, {self._key_json('newest')} AS _key_json, "
-                f"CASE WHEN NOT valued._is_delete THEN valued.{self._sequence} END AS _values_sequence "
-                f"FROM ranked AS newest JOIN ranked AS valued ON {self._same_key('newest', 'valued')} "
-                "WHERE newest._rank = 1 AND valued._rank_of_values = 1"
-            )[0]
+        load.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_STATES} AS WITH e AS (SELECT *, "
+            f"{self._operation} = 'D' AS _is_delete FROM {_EVENTS}), "
+            "ranked AS (SELECT *, "
+            f"row_number() OVER (PARTITION BY {keys} ORDER BY {self._sequence} DESC, _is_delete DESC, "
+            f"CASE WHEN _is_delete THEN {window} END DESC, {values} DESC, {rest}) AS _rank, "
+            f"row_number() OVER (PARTITION BY {keys} ORDER BY _is_delete, {self._sequence} DESC, "
+            f"{values} DESC, {rest}) AS _rank_of_values FROM e) "
+            f"SELECT {', '.join(columns)}, newest._is_delete, {self._key_json('newest')} AS _key_json, "
+            f"CASE WHEN NOT valued._is_delete THEN valued.{self._sequence} END AS _values_sequence "
+            f"FROM ranked AS newest JOIN ranked AS valued ON {self._same_key('newest', 'valued')} "
+            "WHERE newest._rank = 1 AND valued._rank_of_values = 1"
         )
 
     def _find_known(self, load: Load) -> None:
