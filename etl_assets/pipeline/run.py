@@ -24,6 +24,7 @@ from etl_assets.pipeline.partition import PartitionPipeline
 from etl_assets.pipeline.prepared import Prepared, Stage
 from etl_assets.pipeline.recovery import recover
 from etl_assets.pipeline.staging_workers import Together, staging_workers
+from etl_assets.streams.base import Stream
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 
@@ -69,7 +70,7 @@ class _Group:
     since: float = 0.0
     begun: list[date] = field(default_factory=list)
     held: dict[date, Prepared] = field(default_factory=dict)
-    """Prepared before a day that was begun earlier; an audit may want to compare with that day."""
+    """Prepared before a day that was begun earlier, and that has to be committed first."""
 
     def begin(self, day: date) -> None:
         """Note that a day is being prepared."""
@@ -260,7 +261,7 @@ def _settle_all(
     width: int,
 ) -> Iterator[PartitionOutcome]:
     running: set[Future[Prepared]] = set()
-    group = _Group(in_order=any(audit.compares_with_earlier_days for audit in pipeline.stream.audits))
+    group = _Group(in_order=_is_in_order(pipeline.stream))
     pool = ThreadPoolExecutor(width, thread_name_prefix=pipeline.stream.name)
     most = max(width * LOOK_AHEAD, GROUP_PARTITIONS)
     try:
@@ -285,6 +286,13 @@ def _settle_all(
         for future in running:
             if not future.cancelled():
                 future.result().release()
+
+
+def _is_in_order(stream: Stream) -> bool:
+    """Whether a stream's days are committed in the order in which they are begun."""
+    return stream.write.builds_on_earlier_days or any(
+        audit.compares_with_earlier_days for audit in stream.audits
+    )
 
 
 def _patience(shared: _SharedSession, group: _Group) -> float | None:

@@ -6,12 +6,15 @@ What belongs here: one declaration per disposition. What does not: the SQL (`etl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacePartition:
     """A load replaces all rows of its day."""
+
+    builds_on_earlier_days: ClassVar[bool] = False
+    """Whether what a day does depends on the days before it, so that days are best committed in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Merge:
         key: Columns that identify a row.
         version: Column that orders the versions of a row.
     """
+
+    builds_on_earlier_days: ClassVar[bool] = True
 
     key: str | tuple[str, ...]
     version: str
@@ -43,6 +48,8 @@ class Append:
     another day brought the same row.
     """
 
+    builds_on_earlier_days: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cdc:
@@ -60,6 +67,8 @@ class Cdc:
         contiguous: Whether the source numbers its changes without gaps. If so, a missing number means a missing
             change, and is recorded in `etl.sequence_gaps`.
     """
+
+    builds_on_earlier_days: ClassVar[bool] = True
 
     key: str | tuple[str, ...]
     sequence: str
@@ -86,6 +95,8 @@ class Snapshot:
             `valid_from`, `valid_to` and `is_current`.
         guard: Share of the present rows that one snapshot may remove; above it the day is withheld until confirmed.
     """
+
+    builds_on_earlier_days: ClassVar[bool] = True
 
     key: str | tuple[str, ...]
     removed: Literal["mark", "delete"] = "mark"

@@ -77,7 +77,7 @@ def commit_partition(
     unchanged_content = applied is not None
     if applied is None:
         try:
-            applied = disposition_of(request.stream.write).apply(load)
+            applied = load.brought_in or disposition_of(request.stream.write).apply(load)
         except PartitionWithheld as refusal:
             return _withhold(connection, ledger, request, refusal.message, type(refusal))
     record_bad(connection, request, published=True, is_new=together.never_bad)

@@ -21,7 +21,6 @@ from etl_assets.warehouse.commit import Together, commit_partition, load_of
 from etl_assets.warehouse.commit_request import CommitRequest, CommitResult, Judge
 from etl_assets.warehouse.dispositions.base import Ahead
 from etl_assets.warehouse.dispositions.registry import disposition_of
-from etl_assets.warehouse.dispositions.replace_partition import ReplaceRows
 from etl_assets.warehouse.evolution import Evolution, Plan
 from etl_assets.warehouse.ledger import Ledger
 from etl_assets.warehouse.quarantine import days_in_quarantine
@@ -72,7 +71,7 @@ def commit_together(
     layouts, changed = _tables_of(evolution, known_layouts, plans)
     planned = [plan.request for plan in plans]
     judged = judge(connection, planned) if judge else planned
-    together = _look_ahead(connection, layouts, judged)
+    together = _look_ahead(connection, ledger, layouts, judged)
     results = []
     for place, (plan, request) in enumerate(zip(plans, judged, strict=True)):
         layout, of_table = layouts[request.stream.id], changed.pop(request.stream.id, ())
@@ -93,6 +92,7 @@ def commit_together(
 
 def _look_ahead(
     connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
     layouts: Mapping[str, TableLayout],
     requests: Sequence[CommitRequest],
 ) -> dict[tuple[str, date], Together]:
@@ -105,25 +105,30 @@ def _look_ahead(
             continue
         days = [request.partition for request in given]
         bad = days_in_quarantine(connection, stream.source.name, stream.name, days)
-        ahead = _brought_in(connection, layouts[stream.id], given)
+        ahead = _brought_in(connection, ledger, layouts[stream.id], given)
         found |= {(stream.id, day): Together(ahead.get(day), day not in bad) for day in days}
     return found
 
 
 def _brought_in(
-    connection: duckdb.DuckDBPyConnection, layout: TableLayout, requests: Sequence[CommitRequest]
+    connection: duckdb.DuckDBPyConnection,
+    ledger: Ledger,
+    layout: TableLayout,
+    requests: Sequence[CommitRequest],
 ) -> dict[date, Ahead]:
     """Look at the days of a stream, and bring rows in that will be published, where its disposition can."""
-    disposition = disposition_of(requests[0].stream.write)
-    given = [request for request in requests if request.verdict.is_published]
-    if not isinstance(disposition, ReplaceRows) or not given:
+    stream, given = requests[0].stream, [request for request in requests if request.verdict.is_published]
+    if not given:
         return {}
+    days = [request.partition for request in given]
     # A first waived row adds a column, which has to be done before any row is written; and files are read as one only
     # if they are of one contract.
     alike = len({request.contract_version for request in given}) == 1
-    bring_in = alike and all(request.decided is None for request in given)
-    loads = [load_of(connection, layout, request) for request in given]
-    return disposition.look_ahead(loads, bring_in=bring_in)
+    return disposition_of(stream.write).look_ahead(
+        [load_of(connection, layout, request) for request in given],
+        bring_in=alike and all(request.decided is None for request in given),
+        are_first=all(ledger.last_load(stream.source.name, stream.name, day) is None for day in days),
+    )
 
 
 def _to_follow(

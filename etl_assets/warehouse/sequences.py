@@ -31,7 +31,7 @@ def account_for(load: Load, numbers: str) -> int:
         Gaps that this load noticed.
     """
     stream = {"source": load.stream.source.name, "stream": load.stream.name}
-    if _extends_the_only_range(load, numbers, stream):
+    if extend_the_range(load, numbers):
         return 0
     _unite(load, numbers, stream)
     connection = load.connection
@@ -67,23 +67,40 @@ def account_for(load: Load, numbers: str) -> int:
     return noticed
 
 
-def _extends_the_only_range(load: Load, numbers: str, stream: dict[str, str]) -> bool:
-    """Do what most loads come to, numbers without a gap that go on where the known ones end, with few statements."""
+def extend_the_range(load: Load, numbers: str) -> bool:
+    """Add what most loads bring, numbers without a gap that go on where the known ones end, with few statements.
+
+    Args:
+        load: The load.
+        numbers: As for `account_for`.
+
+    Returns:
+        Whether it was that, and they are added.
+    """
+    stream = {"source": load.stream.source.name, "stream": load.stream.name}
     first, last, count, ranges, known_first, known_last = load.one(
         f"SELECT * FROM (SELECT min(number), max(number), count(DISTINCT number) FROM ({numbers}) AS given), "
         "(SELECT count(*), min(first_sequence), max(last_sequence) FROM etl.sequence_ranges "
         f"WHERE {_THIS_STREAM})",
         stream,
     )
-    # A gap lies between two ranges; where there is one range, none is open.
-    is_whole = count > 0 and last - first + 1 == count
-    if not is_whole or ranges != 1 or first > known_last + 1 or last < known_first - 1:
+    # A gap lies between two ranges; where there is one range, or none, no gap is open.
+    if count == 0 or last - first + 1 != count or ranges > 1:
         return False
-    if first < known_first or last > known_last:
+    bounds = stream | {"first": first, "last": last}
+    if ranges == 0:
+        load.connection.execute(
+            "INSERT INTO etl.sequence_ranges (source, stream, first_sequence, last_sequence) "
+            "VALUES ($source, $stream, $first, $last)",
+            bounds,
+        )
+    elif first > known_last + 1 or last < known_first - 1:
+        return False
+    elif first < known_first or last > known_last:
         load.connection.execute(
             "UPDATE etl.sequence_ranges SET first_sequence = least(first_sequence, $first), "
             f"last_sequence = greatest(last_sequence, $last) WHERE {_THIS_STREAM}",
-            stream | {"first": first, "last": last},
+            bounds,
         )
     return True
 

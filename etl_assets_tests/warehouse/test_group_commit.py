@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -13,13 +13,25 @@ import pytest
 
 from etl_assets.failures import WarehouseError
 from etl_assets.outcomes import Status
-from etl_assets.streams.base import SchemaPolicy
+from etl_assets.streams.base import SchemaPolicy, Stream
 from etl_assets.warehouse.bookkeeping import ensure_bookkeeping
 from etl_assets.warehouse.commit_request import CommitRequest
 from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.evolving import request_with
-from etl_assets_tests.warehouse.samples import LINES, ORDERS, Stager, at, day, everything, line, order, select
+from etl_assets_tests.warehouse.feeds import change, products
+from etl_assets_tests.warehouse.samples import (
+    LINES,
+    ORDERS,
+    Row,
+    Stager,
+    at,
+    day,
+    everything,
+    line,
+    order,
+    select,
+)
 
 
 def test_a_day_that_an_audit_withholds_adds_no_column_and_says_so_once(
@@ -137,19 +149,31 @@ class Counted:
         return self._connection.execute(*arguments)
 
 
-def test_a_group_takes_no_more_statements_for_more_days(tmp_path: Path, stager: Stager) -> None:
+DAYS_OF: dict[str, tuple[Stream, Callable[[int], list[Row]]]] = {
+    "replace_partition": (LINES, lambda number: [line(number, "a")]),
+    "merge": (ORDERS, lambda number: [order("a", at(number)), order(f"{number}", at(number))]),
+    "cdc": (products("soft"), lambda number: [change(number + 1, "U", at(number))]),
+    "cdc, hard": (products("hard"), lambda number: [change(number + 1, "ID"[number % 2], at(number))]),
+}
+
+
+@pytest.mark.parametrize("kind", DAYS_OF)
+def test_a_group_takes_no_more_statements_for_more_days(tmp_path: Path, stager: Stager, kind: str) -> None:
+    stream, rows_of = DAYS_OF[kind]
     with duckdb.connect(tmp_path / "w.duckdb") as connection:
         ensure_bookkeeping(connection)
         counted = Counted(connection)
         session = Session(cast("duckdb.DuckDBPyConnection", counted), tmp_path / "w.duckdb")
         taken = []
-        for days in ([0, 1], [2, 3], range(4, 20), [0, 1], [2, 3], range(4, 20)):
-            requests = [stager.request(LINES, number, [line(number, "a")]) for number in days]
+        for days in ([0, 1], [2, 3], [4, 5], range(6, 22), [0, 1], [2, 3], range(4, 22)):
+            requests = [stager.request(stream, number, rows_of(number)) for number in days]
             before = counted.statements
             session.commit_group(requests)
             taken.append(counted.statements - before)
-    assert taken[1] == taken[2]
-    assert taken[4] == taken[5]
+    assert taken[2] == taken[3]
+    if stream is LINES:
+        # Of other streams it is looked up for each day again whether the table was emptied.
+        assert taken[5] == taken[6]
 
 
 def test_small_commits_use_one_thread_and_marts_all_of_them(session: Session, stager: Stager) -> None:

@@ -12,10 +12,11 @@ that. What does not: keys (`merge`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
+from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.brought import DAYS, OF_THIS_DAY, objection_to_taking_back
 from etl_assets.warehouse.schema import BROUGHT_BY
 
@@ -35,6 +36,10 @@ class AppendRows:
     def still_holds(self, load: Load, staged: int) -> bool:
         """See `Disposition`: only its own mended load takes rows back, unless someone emptied the table."""
         return staged == 0 or load.one(f"SELECT EXISTS (SELECT 1 FROM {load.layout.name})")[0] is True
+
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """See `Disposition`: nothing."""
+        return {}
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""

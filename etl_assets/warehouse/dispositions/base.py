@@ -109,6 +109,11 @@ class Load:
         assert found is not None
         return found
 
+    @property
+    def brought_in(self) -> Applied | None:
+        """What bringing the rows in did, if they were brought in with those of other loads."""
+        return None if self.ahead is None else self.ahead.applied
+
     def count_keys(self, table: str, key: Sequence[str]) -> int:
         """Count the keys of a table. They seldom repeat within a day, and finding that out is cheaper than ordering."""
         return int(self.one(f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(key)} FROM {table})")[0])
@@ -145,12 +150,12 @@ class Ahead:
     """What was found out or done for a load before the first one of its transaction was applied.
 
     Attributes:
-        held: Rows that the table had of the load's day.
         applied: What bringing the rows in did, if they were brought in with others.
+        held: Rows that the table had of the load's day, if they were counted.
     """
 
-    held: int
     applied: Applied | None = None
+    held: int | None = None
 
 
 class Disposition(Protocol):
@@ -164,8 +169,21 @@ class Disposition(Protocol):
         """Tell, at a glance, whether the table still has what an equal load left in it."""
         ...
 
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """Do for some loads of one stream, of as many days, what can be done for all of them at once.
+
+        Args:
+            loads: Loads in the order in which they will be applied, or withheld for having no rows.
+            bring_in: Whether rows may be brought in already: all loads are of one contract.
+            are_first: Whether none of the days has been loaded before.
+
+        Returns:
+            What is known, by day; a day may be missing.
+        """
+        ...
+
     def apply(self, load: Load) -> Applied:
-        """Bring the staged rows into the table.
+        """Bring the staged rows into the table, which `look_ahead` has not done.
 
         Raises:
             PartitionWithheld: If someone has to confirm the load first; nothing has been changed then.

@@ -16,14 +16,15 @@ before is not known: such a day is withheld until confirmed. What belongs here: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from etl_assets.failures import PartitionWithheld
 from etl_assets.streams.write import Cdc
-from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
-from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
-from etl_assets.warehouse.identifiers import quoted
-from etl_assets.warehouse.schema import DELETED_AT, VALUES_SEQUENCE
+from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load, sorted_dates
+from etl_assets.warehouse.dispositions.feed import Feed
+from etl_assets.warehouse.dispositions.feed_days import FeedDays
+from etl_assets.warehouse.dispositions.together import RUN_OF_LOAD, TIME_OF_LOAD
 from etl_assets.warehouse.sequences import account_for
 
 _EVENTS = "_etl_events"
@@ -42,9 +43,6 @@ class ApplyChanges:
 
     def __init__(self, write: Cdc) -> None:
         self._write = write
-        self._key = tuple(quoted(name) for name in write.key_columns)
-        self._sequence = quoted(write.sequence)
-        self._operation = quoted(write.operation)
 
     def objection(self, load: Load) -> str | None:
         """See `Disposition`: a load without changes changes nothing."""
@@ -58,36 +56,60 @@ class ApplyChanges:
             f"SELECT EXISTS (SELECT 1 FROM {load.layout.name}) OR EXISTS "
             "(SELECT 1 FROM etl.tombstones WHERE source = $source AND stream = $stream)"
         )
-        return load.one(sql, self._stream(load))[0] is True
+        return load.one(sql, Feed(load, self._write).stream)[0] is True
+
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """See `Disposition`: days in their order are brought in together; changes of a mended transform never are."""
+        given = [load for load in loads if load.rows is not None]
+        if not bring_in or not are_first or len(given) < 2:
+            return {}
+        applied = FeedDays(given, self._write).bring_in() or {}
+        return {day: Ahead(of_day) for day, of_day in applied.items()}
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
-        connection = load.connection
+        return _Application(Feed(load, self._write)).apply()
+
+
+class _Application:
+    """One load of changes.
+
+    Args:
+        feed: The load's feed.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._load = feed.load
+
+    def apply(self) -> Applied:
+        """Bring the changes in; see `Disposition`."""
+        feed, load = self._feed, self._load
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_EVENTS} AS {load.staged}", load.parameters)[0])
         if not staged:
-            connection.execute(f"DROP TABLE {_EVENTS}")
+            load.connection.execute(f"DROP TABLE {_EVENTS}")
             return Applied(0, 0, 0, 0, ())
-        strays, dates_of_strays = self._take_out_strays(load) if load.restates else (0, [])
-        if self._write.contiguous:
-            account_for(load, f"SELECT {self._sequence} AS number FROM {_EVENTS}")
-        states = load.count_keys(_EVENTS, self._key)
+        strays, dates_of_strays = self._take_out_strays() if load.restates else (0, [])
+        if feed.write.contiguous:
+            account_for(load, f"SELECT {feed.sequence} AS number FROM {_EVENTS}")
+        states = load.count_keys(_EVENTS, feed.key)
         if states == staged:
-            self._take_as_states(load)
+            self._take_as_states()
         else:
-            self._rank_into_states(load)
-        self._find_known(load)
-        self._find_changes(load)
+            self._rank_into_states()
+        feed.find_known(_STATES, _KNOWN)
+        self._find_changes()
         changed, known, removed = load.one(
             f"SELECT count(*), count(*) FILTER (_is_known), count(*) FILTER (_was_there AND _is_delete) "
             f"FROM {_CHANGES}"
         )
-        dates = sorted_dates(dates_of_strays, self._touched_dates(load) if changed else [])
+        dates = sorted_dates(dates_of_strays, self._touched_dates() if changed else [])
         if known:
-            self._delete_known(load)
+            feed.forget(f"(SELECT * FROM {_CHANGES} WHERE _is_known)")
         if changed:
-            self._insert(load)
+            feed.write_down(_CHANGES)
         for table in (_CHANGES, _KNOWN, _STATES, _EVENTS):
-            connection.execute(f"DROP TABLE {table}")
+            load.connection.execute(f"DROP TABLE {table}")
         return Applied(
             int(changed),
             int(known),
@@ -97,24 +119,24 @@ class ApplyChanges:
             removed=int(removed) + strays,
         )
 
-    def _take_out_strays(self, load: Load) -> tuple[int, list[date]]:
+    def _take_out_strays(self) -> tuple[int, list[date]]:
         """Take out keys whose newest known change is, by its number, another key's by now; count rows, give dates.
 
         Raises:
             PartitionWithheld: If there are any, and nobody has confirmed it.
         """
-        now = f"SELECT {self._sequence} AS number, {self._key_json('e')} AS key_json FROM {_EVENTS} AS e"
-        before = "NULL" if load.stream.business_date is None else f"old.{load.business_date}"
+        feed, load = self._feed, self._load
+        now = f"SELECT {feed.sequence} AS number, {feed.key_json('e')} AS _key_json FROM {_EVENTS} AS e"
         found = load.one(
             f"CREATE OR REPLACE TEMP TABLE {_STRAYS} AS WITH now AS ({now}), known AS ("
-            f"SELECT old.rowid AS _row, {self._key_json('old')} AS key_json, old.{self._sequence} AS number, "
-            f"old.{self._operation} <> 'D' AS _was_there, CAST({before} AS DATE) AS _before "
-            f"FROM {load.layout.name} AS old WHERE old.{self._sequence} IN (SELECT number FROM now) "
+            f"SELECT old.rowid AS _row, {feed.key_json('old')} AS _key_json, old.{feed.sequence} AS number, "
+            f"old.{feed.operation} <> 'D' AS _was_there, {feed.date_before('old')} AS _before "
+            f"FROM {load.layout.name} AS old WHERE old.{feed.sequence} IN (SELECT number FROM now) "
             "UNION ALL SELECT NULL, key_json, sequence, false, NULL FROM etl.tombstones "
             "WHERE source = $source AND stream = $stream AND sequence IN (SELECT number FROM now)) "
             "SELECT * FROM known WHERE NOT EXISTS (SELECT 1 FROM now "
-            "WHERE now.number = known.number AND now.key_json = known.key_json)",
-            self._stream(load),
+            "WHERE now.number = known.number AND now._key_json = known._key_json)",
+            feed.stream,
         )[0]
         if found and not load.confirmed:
             raise PartitionWithheld(
@@ -124,189 +146,107 @@ class ApplyChanges:
         rows, dates = load.one(
             f"SELECT count(*) FILTER (_was_there), list(DISTINCT _before) FILTER (_before IS NOT NULL) FROM {_STRAYS}"
         )
-        load.connection.execute(
-            f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_STRAYS} WHERE _row IS NOT NULL)"
-        )
-        load.connection.execute(
-            "DELETE FROM etl.tombstones WHERE source = $source AND stream = $stream "
-            f"AND key_json IN (SELECT key_json FROM {_STRAYS})",
-            self._stream(load),
-        )
+        feed.forget(_STRAYS)
         load.connection.execute(f"DROP TABLE {_STRAYS}")
         return int(rows), list(dates or ())
 
-    def _take_as_states(self, load: Load) -> None:
+    def _take_as_states(self) -> None:
         """Take the staged changes as what they amount to, one for each key, into a table of the form of ranked ones."""
-        columns = [*self._key, self._sequence, self._operation, load.window_column, *self._values(load)]
+        feed, load = self._feed, self._load
+        columns = [*feed.key, feed.sequence, feed.operation, load.window_column, *feed.values]
         load.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_STATES} AS SELECT {', '.join(columns)}, "
-            f"{self._operation} = 'D' AS _is_delete, {self._key_json('e')} AS _key_json, "
-            f"CASE WHEN {self._operation} <> 'D' THEN {self._sequence} END AS _values_sequence FROM {_EVENTS} AS e"
+            f"{feed.operation} = 'D' AS _is_delete, {feed.key_json('e')} AS _key_json, "
+            f"CASE WHEN {feed.operation} <> 'D' THEN {feed.sequence} END AS _values_sequence FROM {_EVENTS} AS e"
         )
 
-    def _rank_into_states(self, load: Load) -> None:
+    def _rank_into_states(self) -> None:
         """Work out, per key, what several staged changes of it amount to."""
-        keys, window = ", ".join(self._key), load.window_column
-        picked = [*self._key, self._sequence, self._operation, window]
-        values, rest = self._content("e", load), f"{window} DESC, {self._operation} DESC"
+        feed, load = self._feed, self._load
+        keys, window = ", ".join(feed.key), load.window_column
+        picked = [*feed.key, feed.sequence, feed.operation, window]
+        values, rest = feed.content("e"), f"{window} DESC, {feed.operation} DESC"
         columns = [f"newest.{name}" for name in picked] + [
             f"CASE WHEN valued._is_delete THEN newest.{name} ELSE valued.{name} END AS {name}"
-            for name in self._values(load)
+            for name in feed.values
         ]
         load.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_STATES} AS WITH e AS (SELECT *, "
-            f"{self._operation} = 'D' AS _is_delete FROM {_EVENTS}), "
+            f"{feed.operation} = 'D' AS _is_delete FROM {_EVENTS}), "
             "ranked AS (SELECT *, "
-            f"row_number() OVER (PARTITION BY {keys} ORDER BY {self._sequence} DESC, _is_delete DESC, "
+            f"row_number() OVER (PARTITION BY {keys} ORDER BY {feed.sequence} DESC, _is_delete DESC, "
             f"CASE WHEN _is_delete THEN {window} END DESC, {values} DESC, {rest}) AS _rank, "
-            f"row_number() OVER (PARTITION BY {keys} ORDER BY _is_delete, {self._sequence} DESC, "
+            f"row_number() OVER (PARTITION BY {keys} ORDER BY _is_delete, {feed.sequence} DESC, "
             f"{values} DESC, {rest}) AS _rank_of_values FROM e) "
-            f"SELECT {', '.join(columns)}, newest._is_delete, {self._key_json('newest')} AS _key_json, "
-            f"CASE WHEN NOT valued._is_delete THEN valued.{self._sequence} END AS _values_sequence "
-            f"FROM ranked AS newest JOIN ranked AS valued ON {self._same_key('newest', 'valued')} "
+            f"SELECT {', '.join(columns)}, newest._is_delete, {feed.key_json('newest')} AS _key_json, "
+            f"CASE WHEN NOT valued._is_delete THEN valued.{feed.sequence} END AS _values_sequence "
+            f"FROM ranked AS newest JOIN ranked AS valued ON {feed.same_key('newest', 'valued')} "
             "WHERE newest._rank = 1 AND valued._rank_of_values = 1"
         )
 
-    def _find_known(self, load: Load) -> None:
-        """Put what was known of the staged keys into a table of the same form."""
-        window, values = load.window_column, self._values(load)
-        keys = ", ".join(f"new.{name}" for name in self._key)
-        marked = VALUES_SEQUENCE in load.layout.platform_columns
-        kept = f"old.{VALUES_SEQUENCE.quoted}" if marked else "CAST(NULL AS BIGINT)"
-        row = ", ".join(f"old.{name}" for name in (self._sequence, self._operation, window, *values))
-        nothing = ", ".join(["NULL"] * len(values)) + ", " if values else ""
-        before = "NULL" if load.stream.business_date is None else f"old.{load.business_date}"
-        find_rows(load, _STATES, self._key)
-        load.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {_KNOWN} AS SELECT old._row, {keys}, {row}, "
-            f"old.{self._operation} = 'D' AS _is_delete, "
-            f"CASE WHEN old.{self._operation} = 'D' THEN {kept} ELSE old.{self._sequence} END "
-            f"AS _values_sequence, CAST({before} AS DATE) AS _before "
-            f"FROM {FOUND} AS old JOIN {_STATES} AS new ON {self._same_key('old', 'new')} "
-            f"UNION ALL SELECT NULL, {keys}, old.sequence, 'D', old.deleted_at, {nothing}"
-            f"true, NULL, NULL FROM etl.tombstones AS old JOIN {_STATES} AS new "
-            "ON old.key_json = new._key_json WHERE old.source = $source AND old.stream = $stream",
-            self._stream(load),
-        )
-        load.connection.execute(f"DROP TABLE {FOUND}")
-
-    def _find_changes(self, load: Load) -> None:
+    def _find_changes(self) -> None:
         """Unite what was known and what is staged, and keep the keys of which more is known now."""
+        feed, load = self._feed, self._load
         window = load.window_column
-        of_values = "_values_are_newer" if self._soft else "false"
-        columns = [f"new.{name}" for name in self._key]
-        for name in (self._sequence, self._operation, window, "_is_delete"):
+        of_values = "_values_are_newer" if feed.is_soft else "false"
+        columns = [f"new.{name}" for name in feed.key]
+        for name in (feed.sequence, feed.operation, window, "_is_delete"):
             columns.append(f"CASE WHEN _is_newer THEN new.{name} ELSE old.{name} END AS {name}")
-        for name in self._values(load):
+        for name in feed.values:
             columns.append(
                 f"CASE WHEN _values_are_newer THEN new.{name} WHEN old._values_sequence IS NOT NULL "
                 f"THEN old.{name} WHEN _is_newer THEN new.{name} ELSE old.{name} END AS {name}"
             )
         load.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {_CHANGES} AS WITH compared AS (SELECT new.*, "
-            f"old.{self._sequence} IS NOT NULL AS _is_known, "
-            f"old.{self._sequence} IS NULL OR {self._newer(load)} AS _is_newer, "
+            f"old.{feed.sequence} IS NOT NULL AS _is_known, "
+            f"old.{feed.sequence} IS NULL OR {self._newer()} AS _is_newer, "
             f"new._values_sequence IS NOT NULL AND (old._values_sequence IS NULL "
             "OR new._values_sequence > old._values_sequence OR (new._values_sequence = old._values_sequence "
-            f"AND {self._beats(load, self._content('new', load), self._content('old', load))})) "
+            f"AND {self._beats(feed.content('new'), feed.content('old'))})) "
             "AS _values_are_newer "
-            f"FROM {_STATES} AS new LEFT JOIN {_KNOWN} AS old ON {self._same_key('new', 'old')}) "
+            f"FROM {_STATES} AS new LEFT JOIN {_KNOWN} AS old ON {feed.same_key('new', 'old')}) "
             f"SELECT {', '.join(columns)}, new._key_json, new._is_known, "
             "CASE WHEN _values_are_newer THEN new._values_sequence ELSE old._values_sequence END "
-            "AS _values_sequence, new._is_known AND NOT old._is_delete AS _was_there, old._before, old._row "
-            f"FROM compared AS new LEFT JOIN {_KNOWN} AS old ON {self._same_key('new', 'old')} "
-            f"WHERE _is_newer OR {of_values}"
+            "AS _values_sequence, new._is_known AND NOT old._is_delete AS _was_there, old._before, old._row, "
+            f"$run_id AS {RUN_OF_LOAD}, CAST($loaded_at AS TIMESTAMP) AS {TIME_OF_LOAD} "
+            f"FROM compared AS new LEFT JOIN {_KNOWN} AS old ON {feed.same_key('new', 'old')} "
+            f"WHERE _is_newer OR {of_values}",
+            {"run_id": load.run_id, "loaded_at": load.loaded_at},
         )
 
-    def _newer(self, load: Load) -> str:
+    def _newer(self) -> str:
         """Whether the staged newest change of a key comes after the known one, as SQL."""
-        window, values = load.window_column, (self._content("new", load), self._content("old", load))
-        deletes = self._beats(load, f"new.{window}", f"old.{window}")
-        if self._soft:
+        feed, window = self._feed, self._load.window_column
+        values = (feed.content("new"), feed.content("old"))
+        deletes = self._beats(f"new.{window}", f"old.{window}")
+        if feed.is_soft:
             # What a delete itself brought is seen only as long as nothing else brought values.
             no_values = "new._values_sequence IS NULL AND old._values_sequence IS NULL"
-            deletes += f" OR (new.{window} = old.{window} AND {no_values} AND {self._beats(load, *values)})"
+            deletes += f" OR (new.{window} = old.{window} AND {no_values} AND {self._beats(*values)})"
         whole = [
-            f"row({content}, {side}.{window}, {side}.{self._operation})"
+            f"row({content}, {side}.{window}, {side}.{feed.operation})"
             for content, side in zip(values, ("new", "old"), strict=True)
         ]
         return (
-            f"CASE WHEN new.{self._sequence} <> old.{self._sequence} "
-            f"THEN new.{self._sequence} > old.{self._sequence} "
+            f"CASE WHEN new.{feed.sequence} <> old.{feed.sequence} "
+            f"THEN new.{feed.sequence} > old.{feed.sequence} "
             "WHEN new._is_delete <> old._is_delete THEN new._is_delete "
-            f"WHEN new._is_delete THEN {deletes} ELSE {self._beats(load, *whole)} END"
+            f"WHEN new._is_delete THEN {deletes} ELSE {self._beats(*whole)} END"
         )
 
-    @staticmethod
-    def _beats(load: Load, new: str, old: str) -> str:
+    def _beats(self, new: str, old: str) -> str:
         """Whether what is staged of a change takes the place of what is known of the same one, as SQL."""
-        return f"({new} > {old} OR {old} > {new})" if load.restates else f"{new} > {old}"
+        return f"({new} > {old} OR {old} > {new})" if self._load.restates else f"{new} > {old}"
 
-    def _touched_dates(self, load: Load) -> list[date]:
+    def _touched_dates(self) -> list[date]:
         """Give the business dates of changed rows, as they were and as they will be."""
+        load = self._load
         if load.stream.business_date is None:
             return []
-        stays = "true" if self._soft else "NOT _is_delete"
+        stays = "true" if self._feed.is_soft else "NOT _is_delete"
         found = load.connection.execute(
             f"SELECT CAST({load.business_date} AS DATE) FROM {_CHANGES} WHERE {stays} "
             f"UNION SELECT _before FROM {_CHANGES}"
         ).fetchall()
         return [day for (day,) in found if day is not None]
-
-    def _delete_known(self, load: Load) -> None:
-        load.connection.execute(
-            f"DELETE FROM {load.layout.name} WHERE rowid IN (SELECT _row FROM {_CHANGES} WHERE _row IS NOT NULL)"
-        )
-        load.connection.execute(
-            "DELETE FROM etl.tombstones WHERE source = $source AND stream = $stream "
-            f"AND key_json IN (SELECT _key_json FROM {_CHANGES} WHERE _is_known)",
-            self._stream(load),
-        )
-
-    def _insert(self, load: Load) -> None:
-        run = {"run_id": load.run_id, "loaded_at": load.loaded_at}
-        columns, window = ", ".join(load.layout.column_names), load.window_column
-        marks = ""
-        if DELETED_AT in load.layout.platform_columns:
-            marks = (
-                f", CASE WHEN _is_delete THEN {window} END, CASE WHEN _is_delete THEN _values_sequence END"
-            )
-        load.connection.execute(
-            f"INSERT INTO {load.layout.name} ({load.layout.insert_list}) SELECT {columns}, "
-            f"CAST({window} AS DATE), $run_id, CAST($loaded_at AS TIMESTAMP){marks} FROM {_CHANGES}"
-            + ("" if self._soft else " WHERE NOT _is_delete"),
-            run,
-        )
-        if not self._soft:
-            load.connection.execute(
-                "INSERT INTO etl.tombstones (source, stream, key_json, sequence, partition, run_id, "
-                f"deleted_at) SELECT $source, $stream, _key_json, {self._sequence}, "
-                f"CAST({window} AS DATE), $run_id, {window} FROM {_CHANGES} WHERE _is_delete",
-                self._stream(load) | {"run_id": load.run_id},
-            )
-
-    @property
-    def _soft(self) -> bool:
-        return self._write.delete == "soft"
-
-    def _values(self, load: Load) -> tuple[str, ...]:
-        """The columns that a delete need not bring, as SQL."""
-        others = (*self._key, self._sequence, self._operation, load.window_column)
-        return tuple(name for name in load.layout.column_names if name not in others)
-
-    def _content(self, relation: str, load: Load) -> str:
-        """The values as one comparable value; a missing one is the least of all (see `merge`)."""
-        values = [column for column in load.layout.columns if column.quoted in self._values(load)]
-        parts = (f"{relation}.{column.quoted} IS NOT NULL, {column.ordered(relation)}" for column in values)
-        return f"row(true, {', '.join(parts)})" if values else "row(true)"
-
-    def _key_json(self, relation: str) -> str:
-        """The key as JSON text: an object of texts, by column."""
-        pairs = (f"'{name.strip(chr(34))}', CAST({relation}.{name} AS VARCHAR)" for name in sorted(self._key))
-        return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
-
-    def _same_key(self, left: str, right: str) -> str:
-        return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self._key)
-
-    def _stream(self, load: Load) -> dict[str, str]:
-        return {"source": load.stream.source.name, "stream": load.stream.name}

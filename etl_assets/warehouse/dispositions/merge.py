@@ -10,11 +10,13 @@ versions that are not the greatest any more (`superseded`), and deletes, which n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
-from etl_assets.warehouse.dispositions.base import Applied, Load
+from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load
 from etl_assets.warehouse.dispositions.brought import DAY, DAYS, objection_to_taking_back
 from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
+from etl_assets.warehouse.dispositions.merged_days import MergedDays
 from etl_assets.warehouse.dispositions.superseded import Superseded, own_or
 from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.schema import BROUGHT_BY
@@ -47,6 +49,14 @@ class MergeRows:
         if load.restated_since:
             return False
         return staged == 0 or load.one(f"SELECT EXISTS (SELECT 1 FROM {load.layout.name})")[0] is True
+
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """See `Disposition`: days in their order are brought in together; rows of a mended transform never are."""
+        given = [load for load in loads if load.rows is not None]
+        if not bring_in or not are_first or len(given) < 2:
+            return {}
+        applied = MergedDays(given, self._key, self._version).bring_in() or {}
+        return {day: Ahead(of_day) for day, of_day in applied.items()}
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""

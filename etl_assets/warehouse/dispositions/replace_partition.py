@@ -8,13 +8,15 @@ and versions (`merge`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date
 
 from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load, sorted_dates
-
-_FILE = "_etl_file"
-"""No contract has a column that begins with an underscore."""
+from etl_assets.warehouse.dispositions.together import (
+    DAY_OF_LOAD,
+    RUN_OF_LOAD,
+    TIME_OF_LOAD,
+    staged_together,
+)
 
 _THESE_DAYS = "_partition IN (SELECT unnest(CAST($days AS DATE[])))"
 
@@ -35,8 +37,6 @@ class ReplaceRows:
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
-        if load.ahead is not None and load.ahead.applied is not None:
-            return load.ahead.applied
         if not self._held(load):
             nothing = Applied(0, 0, 0, 0, ())
             return nothing if load.rows is None else self._insert_new([load])[load.partition]
@@ -48,32 +48,21 @@ class ReplaceRows:
         )
         return Applied(self._insert(load), 0, 0, 0, sorted_dates(changed))
 
-    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool) -> dict[date, Ahead]:
-        """Look at the days of some loads of one stream, and bring the rows of new days in.
-
-        Args:
-            loads: Loads of as many days, each of which is going to be applied, or withheld for having no rows.
-            bring_in: Whether rows may be brought in already.
-
-        Returns:
-            What is known, by day.
-        """
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """See `Disposition`: days that the table holds nothing of are brought in, loaded before or not."""
         counted = loads[0].connection.execute(
             f"SELECT _partition, count(*) FROM {loads[0].layout.name} WHERE {_THESE_DAYS} GROUP BY 1",
             {"days": [load.partition for load in loads]},
         )
         held: dict[date, int] = dict(counted.fetchall())
-        ahead = {load.partition: Ahead(held.get(load.partition, 0)) for load in loads}
-        new = [load for load in loads if load.rows is not None and not ahead[load.partition].held]
-        for evolves in (False, True) if bring_in else ():
-            alike = [load for load in new if load.evolves is evolves]
-            if len(alike) > 1:
-                for day, applied in self._insert_new(alike).items():
-                    ahead[day] = replace(ahead[day], applied=applied)
-        return ahead
+        new = [load for load in loads if load.rows is not None and load.partition not in held]
+        applied = self._insert_new(new) if bring_in and len(new) > 1 else {}
+        return {
+            load.partition: Ahead(applied.get(load.partition), held.get(load.partition, 0)) for load in loads
+        }
 
     def _held(self, load: Load) -> int:
-        if load.ahead is not None:
+        if load.ahead is not None and load.ahead.held is not None:
             return load.ahead.held
         sql = f"SELECT count(*) FROM {load.layout.name} WHERE _partition = $day"
         return int(load.one(sql, {"day": load.partition})[0])
@@ -102,20 +91,10 @@ class ReplaceRows:
         return {load.partition: brought.get(load.partition, Applied(0, 0, 0, 0, ())) for load in loads}
 
     def _insert_together(self, loads: Sequence[Load]) -> None:
-        """Insert the rows of files that are alike; a row whose file is not known again is missed in the counts."""
-        layout = loads[0].layout
+        layout, (staged, parameters) = loads[0].layout, staged_together(loads)
+        columns = ", ".join((*layout.column_names, DAY_OF_LOAD, RUN_OF_LOAD, TIME_OF_LOAD))
         loads[0].connection.execute(
-            f"INSERT INTO {layout.name} ({layout.insert_list}) "
-            f"SELECT {loads[0].staged_columns}, _etl_day, _etl_run, _etl_at "
-            f"FROM read_parquet($files, filename = '{_FILE}') JOIN (SELECT unnest($files) AS {_FILE}, "
-            "unnest(CAST($days AS DATE[])) AS _etl_day, unnest($runs) AS _etl_run, "
-            f"unnest(CAST($times AS TIMESTAMP[])) AS _etl_at) USING ({_FILE})",
-            {
-                "files": [str(load.rows) for load in loads],
-                "days": [load.partition for load in loads],
-                "runs": [load.run_id for load in loads],
-                "times": [load.loaded_at for load in loads],
-            },
+            f"INSERT INTO {layout.name} ({layout.insert_list}) SELECT {columns} FROM ({staged})", parameters
         )
 
     def _compare(self, load: Load) -> tuple[int, list[date]]:

@@ -10,11 +10,12 @@ What belongs here: the comparison's consequences. What does not: the account its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from etl_assets.failures import SnapshotGuardTripped
 from etl_assets.streams.write import Snapshot
-from etl_assets.warehouse.dispositions.base import Applied, Load, sorted_dates
+from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.versions import (
     ADDED,
     ENDED,
@@ -58,6 +59,10 @@ class ApplySnapshot:
         if not versions.exist() or not load.one(known, day)[0] or not self._follows(load, versions):
             return False
         return (versions.covering() > 0) == (staged > 0)
+
+    def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
+        """See `Disposition`: nothing."""
+        return {}
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
