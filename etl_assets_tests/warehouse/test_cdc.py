@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise, permutations
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl_assets.outcomes import Counts
+from etl_assets.outcomes import Counts, Status
 from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.feeds import change, fresh_session, products
 from etl_assets_tests.warehouse.samples import LOADED_AT, Stager, at, day, select
@@ -141,6 +142,27 @@ def test_a_mended_transform_restates_changes_that_were_loaded(
     session.commit(stager.request(stream, 0, changes, code_version="v2"))
     session.commit(stager.request(stream, 0, mended, code_version="v3"))
     assert select(session.connection, found) == [("a", 1.0, "right"), ("b", 3.0, None)]
+
+
+@pytest.mark.parametrize("delete", ["soft", "hard"])
+def test_a_key_that_a_mended_day_took_out_comes_back_with_the_days_before(
+    session: Session, stager: Stager, delete: Delete
+) -> None:
+    stream = products(delete)
+    before, after = [change(1, "I", at(0), "a", 1.0)], [change(2, "U", at(1), "a", 2.0)]
+    session.commit_group([stager.request(stream, 0, before), stager.request(stream, 1, after)])
+    mended = [change(2, "U", at(1), "b", 2.0)]
+    session.commit(stager.request(stream, 0, before, code_version="v2"))
+    request = stager.request(stream, 1, mended, code_version="v2")
+    assert session.commit(request).status is Status.WITHHELD
+    assert session.commit(replace(request, confirm_empty=True)).counts.removed == 1
+    again = session.commit(stager.request(stream, 0, before, code_version="v2"))
+    assert (again.counts.loaded, again.unchanged_content) == (1, False)
+    assert select(session.connection, "SELECT product_id, lsn FROM shop.products ORDER BY 1") == [
+        ("a", 1),
+        ("b", 2),
+    ]
+    assert session.commit(stager.request(stream, 0, before, code_version="v2")).unchanged_content
 
 
 def test_gaps_are_noticed_and_closed(session: Session, stager: Stager) -> None:

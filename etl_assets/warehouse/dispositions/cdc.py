@@ -49,9 +49,14 @@ class ApplyChanges:
         return None
 
     def still_holds(self, load: Load, staged: int) -> bool:
-        """See `Disposition`: later loads only bring newer changes, unless someone emptied the tables."""
+        """See `Disposition`: later loads only bring newer changes, unless mended code or someone emptied the tables.
+
+        Mended code may have taken out a key that this day brought.
+        """
         if staged == 0:
             return True
+        if load.restated_since:
+            return False
         sql = (
             f"SELECT EXISTS (SELECT 1 FROM {load.layout.name}) OR EXISTS "
             "(SELECT 1 FROM etl.tombstones WHERE source = $source AND stream = $stream)"
