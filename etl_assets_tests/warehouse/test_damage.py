@@ -59,7 +59,8 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     with warehouse.session("load") as session:
         states = [everything(session.connection)]
         for number in (2, 3):
-            session.commit(stager.request(LINES, number, [line(number, f"n{row}") for row in range(5)]))
+            # One row: DuckDB's checksum is a XOR, so that of two equal values of a column both may go unseen.
+            session.commit(stager.request(LINES, number, [line(number, "n")]))
             states.append(everything(session.connection))
         file, log = (folder / f"warehouse.duckdb{ending}" for ending in ("", ".wal"))
         return Left(file.read_bytes(), log.read_bytes(), states, folder / "damaged")
