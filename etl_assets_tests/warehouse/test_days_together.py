@@ -91,7 +91,7 @@ def days_of_orders(draw: st.DrawFn) -> Days:
     return days
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(days=days_of_orders(), known=st.integers(0, 1))
 def test_days_of_a_merge(days: Days, known: int) -> None:
     assert_alike(ORDERS, days[:known], days[known:])
@@ -112,7 +112,7 @@ def days_of_changes(draw: st.DrawFn) -> Days:
     return [*days[:late], *days[late + 1 : late + 2], *days[late : late + 1], *days[late + 2 :]]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(
     days=days_of_changes(),
     known=st.integers(0, 1),
