@@ -30,9 +30,9 @@ def account_for(load: Load, numbers: str) -> int:
     Returns:
         Gaps that this load noticed.
     """
-    stream = {"source": load.stream.source.name, "stream": load.stream.name}
     if extend_the_range(load, numbers):
         return 0
+    stream = load.of_stream
     _unite(load, numbers, stream)
     connection = load.connection
     connection.execute(f"DELETE FROM etl.sequence_ranges WHERE {_THIS_STREAM}", stream)
@@ -52,8 +52,7 @@ def account_for(load: Load, numbers: str) -> int:
         stream,
     )[0]
     noticed = _record(load, stream) if any_gap else 0
-    connection.execute(f"DROP TABLE {_GAPS}")
-    connection.execute(f"DROP TABLE {_RANGES}")
+    load.drop(_GAPS, _RANGES)
     if noticed:
         log.warning(
             "sequence_gaps_noticed",
@@ -77,7 +76,7 @@ def extend_the_range(load: Load, numbers: str) -> bool:
     Returns:
         Whether it was that, and they are added.
     """
-    stream = {"source": load.stream.source.name, "stream": load.stream.name}
+    stream = load.of_stream
     first, last, count, ranges, known_first, known_last = load.one(
         f"SELECT * FROM (SELECT min(number), max(number), count(DISTINCT number) FROM ({numbers}) AS given), "
         "(SELECT count(*), min(first_sequence), max(last_sequence) FROM etl.sequence_ranges "

@@ -27,6 +27,9 @@ from etl_assets.warehouse.database import Warehouse
 from etl_assets.warehouse.session import Session
 from etl_assets_tests.warehouse.samples import EXTRACT, FIRST_DAY, SOURCE, Row, Stager, unchanged
 
+OPEN_GAPS = "SELECT after_sequence, before_sequence FROM etl.sequence_gaps WHERE closed_at IS NULL ORDER BY 1"
+"""Numbers of a feed between which some are missing."""
+
 
 class Clicks(Contract):
     """Events without a key."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts, Status
 from etl_assets.warehouse.session import Session
-from etl_assets_tests.warehouse.feeds import change, fresh_session, products
+from etl_assets_tests.warehouse.feeds import OPEN_GAPS, change, fresh_session, products
 from etl_assets_tests.warehouse.samples import LOADED_AT, Stager, at, day, select
 
 Delete = Literal["soft", "hard"]
@@ -24,7 +24,6 @@ TABLE = {
 }
 TOMBSTONES = "SELECT key_json, sequence, deleted_at, partition FROM etl.tombstones"
 RANGES = "SELECT first_sequence, last_sequence FROM etl.sequence_ranges ORDER BY 1"
-OPEN_GAPS = "SELECT after_sequence, before_sequence FROM etl.sequence_gaps WHERE closed_at IS NULL ORDER BY 1"
 
 
 def test_changes_of_a_day_are_applied_in_their_order(session: Session, stager: Stager) -> None:

@@ -16,12 +16,10 @@ from etl_assets.warehouse.commit_request import CommitResult
 from etl_assets.warehouse.dispositions.cdc import ApplyChanges
 from etl_assets.warehouse.dispositions.merge import MergeRows
 from etl_assets.warehouse.session import Session
-from etl_assets_tests.warehouse.feeds import change, fresh_session, products
+from etl_assets_tests.warehouse.feeds import OPEN_GAPS, change, fresh_session, products
 from etl_assets_tests.warehouse.samples import ORDERS, Row, Stager, at, day, everything, order, select
 
 Days = list[list[Row]]
-
-OPEN_GAPS = "SELECT after_sequence, before_sequence FROM etl.sequence_gaps WHERE closed_at IS NULL ORDER BY 1"
 
 
 @contextmanager

@@ -58,8 +58,7 @@ class AppendRows:
         if added:
             dates += self._touched_dates(load, f"{_ADDED} AS new")
             self._insert(load)
-        load.connection.execute(f"DROP TABLE {_ADDED}")
-        load.connection.execute(f"DROP TABLE {_DISTINCT}")
+        load.drop(_ADDED, _DISTINCT)
         return Applied(added, 0, distinct - added, staged - distinct, sorted_dates(dates), removed=removed)
 
     def _find_added(self, load: Load) -> int:

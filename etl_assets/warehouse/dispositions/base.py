@@ -110,9 +110,19 @@ class Load:
         return found
 
     @property
+    def of_stream(self) -> dict[str, str]:
+        """The stream, as parameters `$source` and `$stream`."""
+        return {"source": self.stream.source.name, "stream": self.stream.name}
+
+    @property
     def brought_in(self) -> Applied | None:
         """What bringing the rows in did, if they were brought in with those of other loads."""
         return None if self.ahead is None else self.ahead.applied
+
+    def drop(self, *tables: str) -> None:
+        """Drop tables that were made for the load."""
+        for table in tables:
+            self.connection.execute(f"DROP TABLE {table}")
 
     def count_keys(self, table: str, key: Sequence[str]) -> int:
         """Count the keys of a table. They seldom repeat within a day, and finding that out is cheaper than ordering."""

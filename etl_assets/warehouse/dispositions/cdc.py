@@ -24,7 +24,7 @@ from etl_assets.streams.write import Cdc
 from etl_assets.warehouse.dispositions.base import Ahead, Applied, Load, sorted_dates
 from etl_assets.warehouse.dispositions.feed import Feed
 from etl_assets.warehouse.dispositions.feed_days import FeedDays
-from etl_assets.warehouse.dispositions.together import RUN_OF_LOAD, TIME_OF_LOAD
+from etl_assets.warehouse.dispositions.together import RUN_OF_LOAD, TIME_OF_LOAD, bring_in_together
 from etl_assets.warehouse.sequences import account_for
 
 _EVENTS = "_etl_events"
@@ -61,15 +61,13 @@ class ApplyChanges:
             f"SELECT EXISTS (SELECT 1 FROM {load.layout.name}) OR EXISTS "
             "(SELECT 1 FROM etl.tombstones WHERE source = $source AND stream = $stream)"
         )
-        return load.one(sql, Feed(load, self._write).stream)[0] is True
+        return load.one(sql, load.of_stream)[0] is True
 
     def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
         """See `Disposition`: days in their order are brought in together; changes of a mended transform never are."""
-        given = [load for load in loads if load.rows is not None]
-        if not bring_in or not are_first or len(given) < 2:
+        if not bring_in or not are_first:
             return {}
-        applied = FeedDays(given, self._write).bring_in() or {}
-        return {day: Ahead(of_day) for day, of_day in applied.items()}
+        return bring_in_together(loads, lambda given: FeedDays(given, self._write).bring_in())
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
@@ -92,7 +90,7 @@ class _Application:
         feed, load = self._feed, self._load
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_EVENTS} AS {load.staged}", load.parameters)[0])
         if not staged:
-            load.connection.execute(f"DROP TABLE {_EVENTS}")
+            load.drop(_EVENTS)
             return Applied(0, 0, 0, 0, ())
         strays, dates_of_strays = self._take_out_strays() if load.restates else (0, [])
         if feed.write.contiguous:
@@ -113,8 +111,7 @@ class _Application:
             feed.forget(f"(SELECT * FROM {_CHANGES} WHERE _is_known)")
         if changed:
             feed.write_down(_CHANGES)
-        for table in (_CHANGES, _KNOWN, _STATES, _EVENTS):
-            load.connection.execute(f"DROP TABLE {table}")
+        load.drop(_CHANGES, _KNOWN, _STATES, _EVENTS)
         return Applied(
             int(changed),
             int(known),
@@ -135,13 +132,13 @@ class _Application:
         found = load.one(
             f"CREATE OR REPLACE TEMP TABLE {_STRAYS} AS WITH now AS ({now}), known AS ("
             f"SELECT old.rowid AS _row, {feed.key_json('old')} AS _key_json, old.{feed.sequence} AS number, "
-            f"old.{feed.operation} <> 'D' AS _was_there, {feed.date_before('old')} AS _before "
+            f"old.{feed.operation} <> 'D' AS _was_there, {feed.date_of('old')} AS _before "
             f"FROM {load.layout.name} AS old WHERE old.{feed.sequence} IN (SELECT number FROM now) "
             "UNION ALL SELECT NULL, key_json, sequence, false, NULL FROM etl.tombstones "
             "WHERE source = $source AND stream = $stream AND sequence IN (SELECT number FROM now)) "
             "SELECT * FROM known WHERE NOT EXISTS (SELECT 1 FROM now "
             "WHERE now.number = known.number AND now._key_json = known._key_json)",
-            feed.stream,
+            load.of_stream,
         )[0]
         if found and not load.confirmed:
             raise PartitionWithheld(
@@ -152,7 +149,7 @@ class _Application:
             f"SELECT count(*) FILTER (_was_there), list(DISTINCT _before) FILTER (_before IS NOT NULL) FROM {_STRAYS}"
         )
         feed.forget(_STRAYS)
-        load.connection.execute(f"DROP TABLE {_STRAYS}")
+        load.drop(_STRAYS)
         return int(rows), list(dates or ())
 
     def _take_as_states(self) -> None:

@@ -54,11 +54,6 @@ class Feed:
         others = (*self.key, self.sequence, self.operation, self.load.window_column)
         return tuple(name for name in self.load.layout.column_names if name not in others)
 
-    @property
-    def stream(self) -> dict[str, str]:
-        """The stream, as parameters `$source` and `$stream`."""
-        return {"source": self.load.stream.source.name, "stream": self.load.stream.name}
-
     def content(self, relation: str) -> str:
         """The values as one comparable value; a missing one is the least of all (see `merge`)."""
         values = [column for column in self.load.layout.columns if column.quoted in self.values]
@@ -74,8 +69,8 @@ class Feed:
         """Whether two relations' rows are of one key."""
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self.key)
 
-    def date_before(self, relation: str) -> str:
-        """The business date of what is known; missing where the stream has none."""
+    def date_of(self, relation: str) -> str:
+        """The business date of a row, as SQL; missing where the stream has none."""
         date_of = (
             "NULL" if self.load.stream.business_date is None else f"{relation}.{self.load.business_date}"
         )
@@ -102,14 +97,14 @@ class Feed:
             f"CREATE OR REPLACE TEMP TABLE {known} AS SELECT old._row, {keys}, new._key_json, {row}, "
             f"old.{self.operation} = 'D' AS _is_delete, "
             f"CASE WHEN old.{self.operation} = 'D' THEN {kept} ELSE old.{self.sequence} END "
-            f"AS _values_sequence, {self.date_before('old')} AS _before "
+            f"AS _values_sequence, {self.date_of('old')} AS _before "
             f"FROM {FOUND} AS old JOIN {wanted} AS new ON {self.same_key('old', 'new')} "
             f"UNION ALL SELECT NULL, {keys}, new._key_json, old.sequence, 'D', old.deleted_at, {nothing}"
             f"true, NULL, NULL FROM etl.tombstones AS old JOIN {wanted} AS new "
             "ON old.key_json = new._key_json WHERE old.source = $source AND old.stream = $stream",
-            self.stream,
+            self.load.of_stream,
         )
-        self.load.connection.execute(f"DROP TABLE {FOUND}")
+        self.load.drop(FOUND)
 
     def forget(self, known: str) -> None:
         """Take out what was known.
@@ -123,7 +118,7 @@ class Feed:
         self.load.connection.execute(
             "DELETE FROM etl.tombstones WHERE source = $source AND stream = $stream "
             f"AND key_json IN (SELECT _key_json FROM {known})",
-            self.stream,
+            self.load.of_stream,
         )
 
     def write_down(self, states: str) -> None:
@@ -149,5 +144,5 @@ class Feed:
                 "INSERT INTO etl.tombstones (source, stream, key_json, sequence, partition, run_id, "
                 f"deleted_at) SELECT $source, $stream, _key_json, {self.sequence}, "
                 f"CAST({window} AS DATE), {RUN_OF_LOAD}, {window} FROM {states} WHERE _is_delete",
-                self.stream,
+                self.load.of_stream,
             )

@@ -53,8 +53,8 @@ class FeedDays:
             applied = self._count()
             self._feed.forget(_KNOWN)
             self._feed.write_down(f"(SELECT * FROM {_STEPS} WHERE {PLACE} >= 0 AND _is_newest)")
-            self._drop(_STEPS)
-        self._drop(_KNOWN, _EVENTS)
+            self._load.drop(_STEPS)
+        self._load.drop(_KNOWN, _EVENTS)
         return applied
 
     def _find_known(self) -> None:
@@ -64,7 +64,7 @@ class FeedDays:
             f"FROM (SELECT DISTINCT {keys} FROM {_EVENTS}) AS e"
         )
         self._feed.find_known(_WANTED, _KNOWN)
-        self._drop(_WANTED)
+        self._load.drop(_WANTED)
 
     def _is_in_order(self) -> bool:
         """Whether the changes of each key are numbered in the order of their days, from what is known of it on."""
@@ -105,10 +105,8 @@ class FeedDays:
             f"WINDOW numbered AS (PARTITION BY {keys} ORDER BY {feed.sequence}) "
             f"QUALIFY lead({PLACE}) OVER numbered IS DISTINCT FROM {PLACE}) "
             f"SELECT {picked}, {values}{PLACE}, {stamps}, _is_delete, _kept._values_sequence AS _values_sequence, "
-            f"_before, {feed.key_json('steps')} AS _key_json, lead({PLACE}) OVER dated IS NULL AS _is_newest, "
-            f"lag({PLACE}) OVER dated IS NOT NULL AS _is_known, "
-            "coalesce(NOT lag(_is_delete) OVER dated, false) AS _was_there "
-            f"FROM steps WINDOW dated AS (PARTITION BY {keys} ORDER BY {PLACE})"
+            f"_before, {feed.key_json('steps')} AS _key_json, "
+            f"lead({PLACE}) OVER (PARTITION BY {keys} ORDER BY {PLACE}) IS NULL AS _is_newest FROM steps"
         )
 
     def _count(self) -> dict[date, Applied]:
@@ -118,13 +116,15 @@ class FeedDays:
         )
         keys, stays = ", ".join(self._feed.key), "true" if self._feed.is_soft else "NOT _is_delete"
         found = self._load.connection.execute(
-            f"WITH steps AS (SELECT *, CASE WHEN {PLACE} < 0 THEN _before WHEN {stays} THEN {self._date} END AS _date "
-            f"FROM {_STEPS}), after AS (SELECT *, "
-            f"lag(_date) OVER (PARTITION BY {keys} ORDER BY {PLACE}) AS _date_before "
-            f"FROM steps) SELECT {PLACE}, count(*), count(*) FILTER (_is_known), "
-            "count(*) FILTER (_was_there AND _is_delete), list(DISTINCT _date) FILTER (_date IS NOT NULL), "
+            f"WITH steps AS (SELECT *, CASE WHEN {PLACE} < 0 THEN _before WHEN {stays} "
+            f"THEN {self._feed.date_of('step')} END AS _date FROM {_STEPS} AS step), "
+            f"compared AS (SELECT *, lag({PLACE}) OVER earlier IS NOT NULL AS _is_known, "
+            "coalesce(NOT lag(_is_delete) OVER earlier, false) AS _was_there, lag(_date) OVER earlier AS _date_before "
+            f"FROM steps WINDOW earlier AS (PARTITION BY {keys} ORDER BY {PLACE})) "
+            f"SELECT {PLACE}, count(*), count(*) FILTER (_is_known), count(*) FILTER (_was_there AND _is_delete), "
+            "list(DISTINCT _date) FILTER (_date IS NOT NULL), "
             "list(DISTINCT _date_before) FILTER (_date_before IS NOT NULL) "
-            f"FROM after WHERE {PLACE} >= 0 GROUP BY 1"
+            f"FROM compared WHERE {PLACE} >= 0 GROUP BY 1"
         ).fetchall()
         applied = {load.partition: Applied(0, 0, 0, 0, ()) for load in self._loads}
         for place, changed, known, removed, dates, dates_before in found:
@@ -137,14 +137,3 @@ class FeedDays:
                 removed=removed,
             )
         return applied
-
-    @property
-    def _date(self) -> str:
-        """The business date of a row, as SQL."""
-        if self._load.stream.business_date is None:
-            return "CAST(NULL AS DATE)"
-        return f"CAST({self._load.business_date} AS DATE)"
-
-    def _drop(self, *tables: str) -> None:
-        for table in tables:
-            self._load.connection.execute(f"DROP TABLE {table}")

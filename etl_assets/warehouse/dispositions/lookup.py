@@ -50,7 +50,7 @@ def find_rows(load: Load, wanted: str, key: tuple[str, ...]) -> int:
         for start, end in _stretches(count)
     )
     found = load.one(f"CREATE OR REPLACE TEMP TABLE {FOUND} AS {parts}")
-    load.connection.execute(f"DROP TABLE {_KEYS}")
+    load.drop(_KEYS)
     return int(found[0])
 
 

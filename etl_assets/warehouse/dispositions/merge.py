@@ -18,6 +18,7 @@ from etl_assets.warehouse.dispositions.brought import DAY, DAYS, objection_to_ta
 from etl_assets.warehouse.dispositions.lookup import FOUND, find_rows
 from etl_assets.warehouse.dispositions.merged_days import MergedDays
 from etl_assets.warehouse.dispositions.superseded import Superseded, own_or
+from etl_assets.warehouse.dispositions.together import bring_in_together
 from etl_assets.warehouse.identifiers import quoted
 from etl_assets.warehouse.schema import BROUGHT_BY
 
@@ -52,11 +53,9 @@ class MergeRows:
 
     def look_ahead(self, loads: Sequence[Load], *, bring_in: bool, are_first: bool) -> dict[date, Ahead]:
         """See `Disposition`: days in their order are brought in together; rows of a mended transform never are."""
-        given = [load for load in loads if load.rows is not None]
-        if not bring_in or not are_first or len(given) < 2:
+        if not bring_in or not are_first:
             return {}
-        applied = MergedDays(given, self._key, self._version).bring_in() or {}
-        return {day: Ahead(of_day) for day, of_day in applied.items()}
+        return bring_in_together(loads, lambda given: MergedDays(given, self._key, self._version).bring_in())
 
     def apply(self, load: Load) -> Applied:
         """See `Disposition`."""
@@ -66,7 +65,7 @@ class MergeRows:
             applied = superseded.restate(_NEWEST, repeats)
         else:
             applied = self._merge(load, superseded, repeats)
-        load.connection.execute(f"DROP TABLE {_NEWEST}")
+        load.drop(_NEWEST)
         return applied
 
     def _merge(self, load: Load, superseded: Superseded, repeats: int) -> Applied:
@@ -81,8 +80,7 @@ class MergeRows:
             )
         if new or updated:
             self._insert(load, superseded)
-        for table in (_CHANGES, FOUND):
-            load.connection.execute(f"DROP TABLE {table}")
+        load.drop(_CHANGES, FOUND)
         return Applied(new + updated, updated, same, repeats, dates)
 
     def _account_for(self, load: Load, superseded: Superseded, same: int) -> None:
@@ -107,11 +105,7 @@ class MergeRows:
         staged = int(load.one(f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS {load.staged}", load.parameters)[0])
         distinct = load.count_keys(_NEWEST, self._key)
         if distinct < staged:
-            order = f"{self._version} DESC, {superseded.content('staged')} DESC"
-            load.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_NEWEST} AS SELECT * FROM {_NEWEST} AS staged "
-                f"QUALIFY row_number() OVER (PARTITION BY {', '.join(self._key)} ORDER BY {order}) = 1"
-            )
+            superseded.keep_greatest(_NEWEST)
         return staged - distinct
 
     def _find_changes(self, load: Load, superseded: Superseded) -> None:

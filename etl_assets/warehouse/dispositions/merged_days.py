@@ -57,7 +57,7 @@ class MergedDays:
         applied = self._count(repeats)
         if applied is not None:
             self._write()
-        self._drop(_VERSIONS, _STAGED)
+        self._load.drop(_VERSIONS, _STAGED)
         return applied
 
     def _stage(self) -> dict[int, int]:
@@ -69,11 +69,7 @@ class MergedDays:
             f"SELECT {PLACE}, count(*) - count(DISTINCT row({keys})) FROM {_STAGED} GROUP BY 1"
         ).fetchall()
         if any(count for _, count in repeats):
-            order = f"{self.version} DESC, {self._account.content('staged')} DESC"
-            self._load.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {_STAGED} AS staged "
-                f"QUALIFY row_number() OVER (PARTITION BY {PLACE}, {keys} ORDER BY {order}) = 1"
-            )
+            self._account.keep_greatest(_STAGED, PLACE)
         return dict(repeats)
 
     def _compare(self) -> None:
@@ -101,7 +97,7 @@ class MergedDays:
             f"FROM version WINDOW steps AS (PARTITION BY {keys} ORDER BY {PLACE})) "
             "SELECT * EXCLUDE (_days, _all_days), list_sort(list_distinct(flatten(_all_days))) AS _days FROM compared"
         )
-        self._drop(_WANTED, FOUND)
+        self._load.drop(_WANTED, FOUND)
 
     def _count(self, repeats: dict[int, int]) -> dict[date, Applied] | None:
         """Say what each day does; None if a version is neither newer than the one before it nor that one again."""
@@ -150,7 +146,3 @@ class MergedDays:
     @property
     def _account(self) -> Superseded:
         return Superseded(self._load, self.key, self.version)
-
-    def _drop(self, *tables: str) -> None:
-        for table in tables:
-            self._load.connection.execute(f"DROP TABLE {table}")

@@ -55,7 +55,7 @@ class ApplySnapshot:
         """See `Disposition`: what is known of a day is its last load's, unless someone changed the tables."""
         versions = Versions(load, self._write)
         known = "SELECT count(*) FROM etl.snapshots WHERE source = $source AND stream = $stream AND partition = $day"
-        day = self._stream(load) | {"day": load.partition}
+        day = load.of_stream | {"day": load.partition}
         if not versions.exist() or not load.one(known, day)[0] or not self._follows(load, versions):
             return False
         return (versions.covering() > 0) == (staged > 0)
@@ -79,8 +79,7 @@ class ApplySnapshot:
             self._touch(load, versions, all_keys=not in_step)
             dates = self._follow(load, versions)
         self._record(load, rows)
-        for table in (ENDED, ADDED, SNAPSHOT):
-            load.connection.execute(f"DROP TABLE {table}")
+        load.drop(ENDED, ADDED, SNAPSHOT)
         return Applied(
             loaded=difference.added,
             updated=difference.updated,
@@ -160,8 +159,7 @@ class ApplySnapshot:
             {"run_id": load.run_id, "loaded_at": load.loaded_at},
         )
         dates = self._touched_dates(load)
-        for name in (_DIFFERENT, _TARGET, _TOUCHED):
-            connection.execute(f"DROP TABLE {name}")
+        load.drop(_DIFFERENT, _TARGET, _TOUCHED)
         return dates
 
     def _find_targets(self, load: Load, versions: Versions) -> None:
@@ -206,7 +204,7 @@ class ApplySnapshot:
         return sorted_dates([day for (day,) in found if day is not None])
 
     def _record(self, load: Load, rows: int) -> None:
-        day = self._stream(load) | {"day": load.partition}
+        day = load.of_stream | {"day": load.partition}
         load.connection.execute(
             "DELETE FROM etl.snapshots WHERE source = $source AND stream = $stream AND partition = $day", day
         )
@@ -222,6 +220,3 @@ class ApplySnapshot:
 
     def _same_key(self, left: str, right: str) -> str:
         return " AND ".join(f"{left}.{name} = {right}.{name}" for name in self._key)
-
-    def _stream(self, load: Load) -> dict[str, str]:
-        return {"source": load.stream.source.name, "stream": load.stream.name}

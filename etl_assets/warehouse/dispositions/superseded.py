@@ -54,6 +54,19 @@ class Superseded:
         """Whether there is an account already."""
         return bool(table_columns(self.load.connection, self._layout.schema, self._layout.table))
 
+    def keep_greatest(self, table: str, *apart: str) -> None:
+        """Leave of each key's versions in a table of staged rows only the greatest.
+
+        Args:
+            table: The table.
+            apart: Columns whose values are looked at apart from each other.
+        """
+        keys, order = ", ".join((*apart, *self.key)), f"{self.version} DESC, {self.content('staged')} DESC"
+        self.load.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM {table} AS staged "
+            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+        )
+
     def prepare(self) -> None:
         """Make the table, or bring it up to the contract."""
         ensure_table(self.load.connection, self._layout)
@@ -89,7 +102,7 @@ class Superseded:
             f"FROM (SELECT * FROM {_OLDER} UNION ALL BY NAME SELECT * EXCLUDE (_row) FROM {_SAME}) AS version "
             f"QUALIFY row_number() OVER (PARTITION BY {identity} ORDER BY {self.content('version')} DESC) = 1"
         )
-        self._drop(_OLDER, _SAME)
+        self.load.drop(_OLDER, _SAME)
 
     def restate(self, newest: str, repeats: int) -> Applied:
         """Have a day bring what its mended load makes, and nothing of what its former loads made.
@@ -103,7 +116,7 @@ class Superseded:
         self._find_after(newest)
         counts, dates = self._count(newest), self._touched_dates()
         self._write()
-        self._drop(_AFTER, _KNOWN, _AFFECTED)
+        self.load.drop(_AFTER, _KNOWN, _AFFECTED)
         loaded, updated, staged, removed = counts
         return Applied(loaded, updated, staged - loaded, repeats, dates, removed=removed)
 
@@ -125,7 +138,7 @@ class Superseded:
             f"UNION ALL SELECT old.rowid, false, {columns}, old.{BROUGHT_BY.quoted} FROM {account} AS old "
             f"JOIN {_AFFECTED} AS wanted ON {self._same('old', 'wanted')}",
         )
-        self._drop(FOUND)
+        self.load.drop(FOUND)
 
     def _find_after(self, newest: str) -> None:
         """Work out what is known of these keys once the day has brought what it does, and which version shows."""
@@ -233,7 +246,3 @@ class Superseded:
     def _make(self, name: str, rows: str, *, day: bool = False) -> None:
         values: dict[str, Any] = {"day": self.load.partition} if day else {}
         self.load.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rows}", values)
-
-    def _drop(self, *names: str) -> None:
-        for name in names:
-            self.load.connection.execute(f"DROP TABLE {name}")

@@ -142,7 +142,7 @@ class Versions:
         if not earlier:
             # Days without versions would pass for days on which there were no rows.
             connection.execute(
-                "DELETE FROM etl.snapshots WHERE source = $source AND stream = $stream", self._stream
+                "DELETE FROM etl.snapshots WHERE source = $source AND stream = $stream", self._load.of_stream
             )
 
     def compare(self) -> Difference:
@@ -172,7 +172,7 @@ class Versions:
         """Make the account say of the day what the snapshot says; `compare` has been asked before."""
         self._cut_ended()
         self._write_added()
-        self._load.connection.execute(f"DROP TABLE {_SPANS}")
+        self._load.drop(_SPANS)
 
     def covering(self) -> int:
         """Count the rows that are known of the day."""
@@ -187,7 +187,7 @@ class Versions:
         found: date | None = self._load.one(
             "SELECT min(partition) FROM etl.snapshots WHERE source = $source AND stream = $stream "
             "AND partition > CAST($day AS DATE)",
-            self._stream | self._day,
+            self._load.of_stream | self._day,
         )[0]
         return found
 
@@ -289,7 +289,3 @@ class Versions:
     @property
     def _day(self) -> dict[str, Any]:
         return {"day": self._load.partition}
-
-    @property
-    def _stream(self) -> dict[str, Any]:
-        return {"source": self._load.stream.source.name, "stream": self._load.stream.name}

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from etl_assets.outcomes import Counts
 from etl_assets.streams.base import Field
-from etl_assets_tests.warehouse.feeds import Products, change, products
+from etl_assets_tests.warehouse.feeds import OPEN_GAPS, Products, change, products
 from etl_assets_tests.warehouse.histories.model import Model, TableRow, noted, widened
 from etl_assets_tests.warehouse.samples import Row, at
 
 TOMBSTONES = "SELECT key_json, sequence, deleted_at, partition FROM etl.tombstones"
-OPEN_GAPS = "SELECT after_sequence, before_sequence FROM etl.sequence_gaps WHERE closed_at IS NULL"
 
 
 class NotedProducts(Products):
